@@ -1,0 +1,48 @@
+//! Who may do what here. The defaults of the design; a later issue adds the table read from a file.
+
+use super::id::NodeId;
+
+/// What a peer asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation<'a> {
+    /// A message to a port.
+    Send {
+        /// Its name.
+        port: &'a str,
+    },
+    /// To be told of a port's death.
+    Monitor {
+        /// Its name.
+        port: &'a str,
+    },
+    /// The death of a port.
+    Kill {
+        /// Its name.
+        port: &'a str,
+        /// Whether the asker's node spawned it, in this life.
+        spawned_by_asker: bool,
+    },
+    /// A new port.
+    Spawn {
+        /// The registered function.
+        function: &'a str,
+    },
+}
+
+/// Decides on inbound operations by the peer's proven identity.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {}
+
+impl Policy {
+    /// `Err` says why not.
+    pub fn check(&self, peer: &NodeId, operation: Operation<'_>) -> Result<(), String> {
+        match operation {
+            Operation::Kill {
+                spawned_by_asker: false,
+                port,
+            } => Err(format!("{peer} may not kill {port}: it did not spawn it")),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! A bounded mailbox (P8): what waits for one port.
+
+use std::collections::VecDeque;
+
+use crate::proto::link::LinkId;
+
+/// What a full mailbox does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// Its senders wait: links hold and push back, local sends are refused.
+    #[default]
+    PushBack,
+    /// The port dies with `["mailbox_overflow", n]`.
+    Kill,
+}
+
+/// The bounds of one mailbox. A message larger than `bytes_max` passes when the mailbox is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailboxLimits {
+    /// In bytes.
+    pub bytes_max: usize,
+    /// In messages.
+    pub count_max: usize,
+    /// When it is full.
+    pub overflow: Overflow,
+}
+
+/// What became of a push.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Push<T> {
+    /// It is in.
+    Queued,
+    /// No room; here it is again. (With [`Overflow::Kill`]: the port must die with the number that waits.)
+    Full(T),
+}
+
+/// The queue. Messages count against the bounds; control items (kills, closures, acknowledgements) do not, and keep
+/// their place among the messages (M4).
+#[derive(Debug)]
+pub struct Mailbox<T> {
+    queue: VecDeque<(T, usize)>,
+    bytes: usize,
+    count: usize,
+    limits: MailboxLimits,
+    waiting: Vec<LinkId>,
+}
+
+impl<T> Mailbox<T> {
+    /// An empty one.
+    pub fn new(limits: MailboxLimits) -> Self {
+        Mailbox {
+            queue: VecDeque::new(),
+            bytes: 0,
+            count: 0,
+            limits,
+            waiting: Vec::new(),
+        }
+    }
+    /// A message of that many bytes at the end, if there is room.
+    pub fn push(&mut self, item: T, bytes: usize) -> Push<T> {
+        let fits = self.count < self.limits.count_max
+            && self.bytes.saturating_add(bytes) <= self.limits.bytes_max;
+        if !fits && self.count > 0 {
+            return Push::Full(item);
+        }
+        self.bytes += bytes;
+        self.count += 1;
+        // 0 marks a control item, so an empty message counts as one byte
+        self.queue.push_back((item, bytes.max(1)));
+        self.bytes += usize::from(bytes == 0);
+        Push::Queued
+    }
+    /// A control item at the end, always.
+    pub fn push_control(&mut self, item: T) {
+        self.queue.push_back((item, 0));
+    }
+    /// The first item.
+    pub fn pop(&mut self) -> Option<T> {
+        let (item, bytes) = self.queue.pop_front()?;
+        if bytes > 0 {
+            self.bytes -= bytes;
+            self.count -= 1;
+        }
+        if self.queue.is_empty() && self.queue.capacity() > 64 {
+            // an idle port gives its memory back
+            self.queue = VecDeque::new();
+        }
+        Some(item)
+    }
+    /// That link holds messages for this port and wants to hear when there is room.
+    pub fn wait_for_room(&mut self, link: LinkId) {
+        if !self.waiting.contains(&link) {
+            self.waiting.push(link);
+        }
+    }
+    /// The links to be told, once, when at least half of the room is free again.
+    pub fn take_waiting(&mut self) -> Vec<LinkId> {
+        let roomy =
+            self.bytes <= self.limits.bytes_max / 2 && self.count <= self.limits.count_max / 2;
+        if self.waiting.is_empty() || !roomy {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.waiting)
+        }
+    }
+    /// Messages that wait.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+    /// Their bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+    /// Whether nothing waits, not even a control item.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+    /// The bounds.
+    pub fn limits(&self) -> &MailboxLimits {
+        &self.limits
+    }
+    /// Everything that waits, when the port dies; and the links that waited.
+    pub fn close(&mut self) -> (Vec<T>, Vec<LinkId>) {
+        self.bytes = 0;
+        self.count = 0;
+        (
+            self.queue.drain(..).map(|(item, _)| item).collect(),
+            std::mem::take(&mut self.waiting),
+        )
+    }
+}

@@ -1,0 +1,3 @@
+//! Ports: the mailbox.
+
+pub mod mailbox;

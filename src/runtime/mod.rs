@@ -1,0 +1,3 @@
+//! The protocol on tokio: tasks, timers, queues, mailboxes.
+
+pub mod transport;

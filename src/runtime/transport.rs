@@ -1,0 +1,131 @@
+//! What the runtime needs of a transport: authenticated, encrypted byte streams that can prove who is on them.
+
+use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::proto::id::NodeId;
+
+/// A future in a box.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A byte stream in both directions.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// How the two nodes of a connection prove their membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// By a shared secret, `portmesh-s/1`.
+    Secret,
+    /// By certificates of the cluster's CA, `portmesh-c/1`.
+    Certificate,
+}
+
+/// A connection that is encrypted, before the mesh handshake.
+pub struct Connection {
+    /// The bytes.
+    pub stream: Box<dyn Stream>,
+    /// 32 bytes that only the two ends know, different for each connection (TLS exporter, "EXPORTER-portmesh-auth-v1").
+    pub exporter: [u8; 32],
+    /// SHA-256 of our SubjectPublicKeyInfo on this connection.
+    pub own_key: [u8; 32],
+    /// SHA-256 of the peer's.
+    pub peer_key: [u8; 32],
+    /// Which ALPN was agreed on.
+    pub mode: Mode,
+    /// Certificate mode: the node ID that the verified certificate names; the greeting must claim the same.
+    pub certified: Option<NodeId>,
+    /// For people: `TLS1.3 TLS13_AES_128_GCM_SHA256`, or that there is no TLS in a memory transport.
+    pub security: String,
+    /// For people: what proved the identity (certificate serial and expiry, or key fingerprint).
+    pub proof: String,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("mode", &self.mode)
+            .field("security", &self.security)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address is not one of this transport's, or its name has no address.
+    #[error("cannot resolve {addr}: {source}")]
+    Resolve {
+        /// The address.
+        addr: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing answers there.
+    #[error("cannot connect to {addr}: {source}")]
+    Connect {
+        /// The address.
+        addr: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// TLS failed: whose fault, in words a user can act on.
+    #[error("TLS handshake with {addr} failed: {text}")]
+    Tls {
+        /// The address.
+        addr: String,
+        /// What was wrong and what to do.
+        text: String,
+    },
+    /// It took too long.
+    #[error("{what} with {addr} took longer than {limit:?}")]
+    Timeout {
+        /// The address.
+        addr: String,
+        /// What was under way.
+        what: &'static str,
+        /// The limit.
+        limit: std::time::Duration,
+    },
+}
+
+/// Makes and takes connections. One a node.
+pub trait Transport: Send + Sync + 'static {
+    /// Opens a connection to `addr` (`host:port`, or a name of the memory transport's): resolves it anew, tries every
+    /// address it has, within the limits of time. `expect`: the node the dial is for, where it is known.
+    fn dial<'a>(
+        &'a self,
+        addr: &'a str,
+        expect: Option<&'a NodeId>,
+    ) -> BoxFuture<'a, Result<Connection, ConnectError>>;
+    /// Listens on `addr`.
+    fn listen<'a>(
+        &'a self,
+        addr: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn Listener>, ConnectError>>;
+}
+
+/// Takes connections on one address.
+pub trait Listener: Send + 'static {
+    /// The next raw connection. Errors are passing ones (too many files, aborted): log, pause, go on.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Incoming>>;
+    /// Where it listens, with the port that the system chose.
+    fn local_addr(&self) -> String;
+}
+
+/// A connection as it was accepted: nothing has been read from it yet.
+pub struct Incoming {
+    /// Whose, for limits and logs. `None` in a memory transport.
+    pub peer_ip: Option<std::net::IpAddr>,
+    /// For logs.
+    pub peer_addr: String,
+    /// Makes it secure; the caller applies the limits of time and number.
+    pub secure: BoxFuture<'static, Result<Connection, ConnectError>>,
+}
+
+/// A shared transport.
+pub type SharedTransport = Arc<dyn Transport>;

@@ -1,0 +1,1 @@
+//! Implementations of the runtime's transport: TCP with TLS 1.3, and memory.
