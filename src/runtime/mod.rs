@@ -1,3 +1,35 @@
 //! The protocol on tokio: tasks, timers, queues, mailboxes.
 
+use std::sync::Weak;
+
+use crate::proto::{
+    id::PortName,
+    link::LinkId,
+    message::Reason,
+    node::{peer::Reply, session::Ports},
+};
+
+pub mod clock;
+pub mod events;
+pub mod mesh;
 pub mod transport;
+
+/// What a firing monitor does. It is called inline, by whoever found the death or the lost link, without any lock held:
+/// it must not block. A panic in it is caught and logged.
+pub type Watch = Box<dyn FnOnce(&Reason) + Send>;
+
+/// What the ports of a node tell its links. [`mesh::Mesh`] is one; the ports get it by [`NodePorts::attach`].
+pub trait LinkSink: Send + Sync {
+    /// Sends a control frame back over that link (a death the peer monitors, a loss that was settled). Ignored when the
+    /// link is gone. Takes the peer's lock for a moment; never blocks, never calls back.
+    fn reply(&self, link: LinkId, reply: Reply);
+    /// There is room again in the mailbox of that port, for which the link holds messages
+    /// ([`Mailbox::take_waiting`](crate::proto::ports::mailbox::Mailbox::take_waiting)), or the port has died.
+    fn room(&self, link: LinkId, port: &PortName);
+}
+
+/// The ports of a node as its mesh needs them: the registry, or a test's own.
+pub trait NodePorts: Ports<Port: Send> + Send + Sync + 'static {
+    /// Called once, before the first link: where replies go. Before it there is nobody to tell.
+    fn attach(&self, links: Weak<dyn LinkSink>);
+}

@@ -1,0 +1,114 @@
+//! What a mesh tells those who want to know: events, counters, and its links as they are now.
+
+use std::time::Duration;
+
+use super::transport::Mode;
+use crate::proto::{
+    close::CloseReason,
+    id::{Incarnation, NodeId, PortId},
+};
+
+/// Something that happened to the mesh of this node. Listeners that fall behind lose the oldest ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// A link to that node is up. Up and down alternate per node (L5).
+    Up {
+        /// The node.
+        node: NodeId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
+    /// The link to that node is lost; all monitors on ports behind it have fired (M6).
+    Down {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Messages that `send` had accepted were dropped, or may have been (P2).
+    Undelivered {
+        /// The port; the node's own port where a link was lost that carried messages to several.
+        to: PortId,
+        /// How many.
+        count: u64,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A node that was wanted cannot be reached.
+    Unreachable {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A connection was refused, by this node or by the peer. Told as often as it is logged: rate-limited per address.
+    Refused {
+        /// Where the connection came from or went to.
+        addr: String,
+        /// The node it claimed or proved to be, where that is known.
+        node: Option<NodeId>,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// A link as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkInfo {
+    /// The node at the other end.
+    pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Where it connected from, or where we connected to.
+    pub addr: String,
+    /// Whether we opened the connection.
+    pub initiator: bool,
+    /// How membership was proved.
+    pub mode: Mode,
+    /// For people: TLS version and cipher.
+    pub security: String,
+    /// For people: what proved the identity.
+    pub proof: String,
+    /// The format that payloads travel in.
+    pub format: String,
+    /// The last round trip that was measured.
+    pub rtt: Option<Duration>,
+    /// How long it has been up.
+    pub age: Duration,
+}
+
+/// Counters since the node started, and what is held now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct MeshStats {
+    /// Links that came up.
+    pub links_up: u64,
+    /// Links that were lost.
+    pub links_down: u64,
+    /// Connections that were accepted.
+    pub accepted: u64,
+    /// Connections that were dialled, successfully or not.
+    pub dialled: u64,
+    /// Dials that ended without an authenticated connection.
+    pub dials_failed: u64,
+    /// Connections turned away before authentication because of a limit.
+    pub refused_by_limit: u64,
+    /// Connections whose TLS or authentication failed.
+    pub refused_by_auth: u64,
+    /// Authenticated connections that were not made the link.
+    pub refused_by_rule: u64,
+    /// Errors of `accept`, which went on.
+    pub accept_errors: u64,
+    /// Messages accepted by `send` and not known to be delivered (P2).
+    pub lost: u64,
+    /// Bytes read from links.
+    pub bytes_in: u64,
+    /// Bytes written to links.
+    pub bytes_out: u64,
+    /// Connections that have not authenticated yet, now.
+    pub unauthenticated: usize,
+    /// Links that are up, now.
+    pub links: usize,
+}
