@@ -10,6 +10,8 @@ use crate::proto::{
 };
 
 pub mod clock;
+mod gate;
+pub mod entropy;
 pub mod events;
 pub mod mesh;
 pub mod transport;
