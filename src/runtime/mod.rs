@@ -9,6 +9,7 @@ use crate::proto::{
     node::{peer::Reply, session::Ports},
 };
 
+pub mod auth;
 pub mod clock;
 mod gate;
 pub mod entropy;

@@ -4,6 +4,7 @@ use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use crate::proto::handshake::Mode;
 use crate::proto::id::NodeId;
 
 /// A future in a box.
@@ -13,19 +14,12 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
-/// How the two nodes of a connection prove their membership.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// By a shared secret, `portmesh-s/1`.
-    Secret,
-    /// By certificates of the cluster's CA, `portmesh-c/1`.
-    Certificate,
-}
-
 /// A connection that is encrypted, before the mesh handshake.
 pub struct Connection {
     /// The bytes.
     pub stream: Box<dyn Stream>,
+    /// Where the peer is, for logs and errors.
+    pub peer_addr: String,
     /// 32 bytes that only the two ends know, different for each connection (TLS exporter, "EXPORTER-portmesh-auth-v1").
     pub exporter: [u8; 32],
     /// SHA-256 of our SubjectPublicKeyInfo on this connection.
@@ -45,6 +39,7 @@ pub struct Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
+            .field("peer_addr", &self.peer_addr)
             .field("mode", &self.mode)
             .field("security", &self.security)
             .finish_non_exhaustive()

@@ -1,0 +1,409 @@
+//! The mesh handshake over a secured connection: who is there, proven, or why not.
+
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::transport::{Connection, Mode, Stream};
+pub use crate::proto::handshake::{HandshakeError, PeerLimits, Role, Secret, Secrets};
+use crate::proto::{
+    codec::Format,
+    handshake::{self, Channel, Greeting, Initiator, Local, Responder, TAG_BYTES},
+    id::{Incarnation, NodeId},
+    limits::Limits,
+};
+
+/// What a node remembers of how other nodes have proved their IDs. The one on disk is
+/// [`KnownNodesFile`].
+pub trait KnownNodes: Send + Sync {
+    /// Whether a node of that ID may come with that proof. May read a file.
+    ///
+    /// # Errors
+    /// [`HandshakeError::OtherKey`] and [`HandshakeError::KnownByCertificate`].
+    fn check(&self, node: &NodeId, proof: Proof) -> Result<(), HandshakeError>;
+    /// The handshake is complete: checks again and remembers, in one step. May write a file.
+    ///
+    /// # Errors
+    /// As [`Self::check`]; and when what must be remembered cannot be.
+    fn learn(&self, node: &NodeId, proof: Proof) -> Result<(), HandshakeError>;
+}
+
+/// How a node has proved its ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// By the secret, with a key of that digest (SHA-256 of the SubjectPublicKeyInfo).
+    Key([u8; 32]),
+    /// By a certificate.
+    Certificate,
+}
+
+/// Remembers for the life of the process only which IDs came by certificate, and pins no keys.
+#[derive(Debug, Default)]
+pub struct Forgetful(Mutex<BTreeSet<NodeId>>);
+
+/// How many IDs [`Forgetful`] remembers.
+const CERTIFIED_MAX: usize = 65_536;
+
+impl KnownNodes for Forgetful {
+    fn check(&self, node: &NodeId, proof: Proof) -> Result<(), HandshakeError> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match proof {
+            Proof::Key(_) if known.contains(node) => {
+                Err(HandshakeError::KnownByCertificate(node.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn learn(&self, node: &NodeId, proof: Proof) -> Result<(), HandshakeError> {
+        self.check(node, proof)?;
+        if proof == Proof::Certificate {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() < CERTIFIED_MAX {
+                known.insert(node.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a node proves its membership with, and what it remembers of others. Has no `Debug` of secrets.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The accepted secrets, the current one first; `None` where only certificates count.
+    pub secrets: Option<Secrets>,
+    /// What is remembered of other nodes.
+    pub known: Arc<dyn KnownNodes>,
+}
+
+impl Credentials {
+    /// Certificates only.
+    pub fn certificate() -> Self {
+        Credentials {
+            secrets: None,
+            known: Arc::new(Forgetful::default()),
+        }
+    }
+
+    /// Those secrets, with nothing pinned.
+    pub fn secret(secrets: impl Into<Secrets>) -> Self {
+        Credentials {
+            secrets: Some(secrets.into()),
+            known: Arc::new(Forgetful::default()),
+        }
+    }
+
+    /// For the in-memory transport, which nobody else can reach: a secret that everybody knows.
+    pub fn in_memory() -> Self {
+        Credentials::secret(Secret::from_bytes(*b"only for nodes of one process!!!"))
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("secrets", &self.secrets)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What [`authenticate`] needs to know of this node. Made once a node.
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    local: Local,
+    formats: Vec<Format>,
+    credentials: Credentials,
+    timeout: Duration,
+}
+
+impl AuthConfig {
+    /// `formats` in order of preference.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Config`] when it cannot be announced: a name that is not allowed, too many formats, none.
+    pub fn new(
+        node: NodeId,
+        incarnation: Incarnation,
+        cluster: &str,
+        formats: Vec<Format>,
+        limits: &Limits,
+        credentials: Credentials,
+    ) -> Result<Self, HandshakeError> {
+        let names = formats.iter().map(|f| f.name().to_owned()).collect();
+        let local = Local::new(
+            node,
+            incarnation,
+            cluster,
+            names,
+            Vec::new(),
+            PeerLimits::of(limits),
+        )?;
+        Ok(AuthConfig {
+            local,
+            formats,
+            credentials,
+            timeout: limits.auth_timeout,
+        })
+    }
+
+    fn check(&self, peer: &Greeting, proof: Proof) -> Result<(), HandshakeError> {
+        self.credentials.known.check(&peer.node, proof)
+    }
+
+    /// Remembering may wait for the disk.
+    async fn learn(&self, node: NodeId, proof: Proof) -> Result<(), HandshakeError> {
+        let known = Arc::clone(&self.credentials.known);
+        tokio::task::spawn_blocking(move || known.learn(&node, proof))
+            .await
+            .unwrap_or_else(|_| {
+                Err(HandshakeError::Config(
+                    "remembering the peer failed".to_owned(),
+                ))
+            })
+    }
+}
+
+/// A connection whose other end is proven to be a node of this cluster, with that ID.
+#[non_exhaustive]
+pub struct Established {
+    /// The bytes; nothing behind the handshake has been read.
+    pub stream: Box<dyn Stream>,
+    /// Where the peer is, for logs.
+    pub peer_addr: String,
+    /// Its ID.
+    pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// What its identity rests on: a digest of its public key in secret mode, of cluster and node ID in certificate
+    /// mode. A newcomer with another one is another node, whatever its ID.
+    pub identity: [u8; 32],
+    /// How payloads are written on this link.
+    pub format: Format,
+    /// What the peer takes.
+    pub limits: PeerLimits,
+    /// Features that both have, sorted.
+    pub features: Vec<String>,
+    /// How both proved themselves.
+    pub mode: Mode,
+    /// For people: TLS version and cipher.
+    pub security: String,
+    /// For people: what proved the identity.
+    pub proof: String,
+    /// Whether this side opened the connection.
+    pub initiator: bool,
+}
+
+impl fmt::Debug for Established {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Established")
+            .field("node", &self.node)
+            .field("peer_addr", &self.peer_addr)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a connection was not authenticated. It has been closed, without a word to the peer.
+#[derive(Debug, thiserror::Error)]
+#[error("authentication with {peer_addr} failed: {reason}")]
+pub struct AuthError {
+    /// Where the peer is.
+    pub peer_addr: String,
+    /// The ID it proved or, in certificate mode, its certificate shows; where that is known.
+    pub node: Option<NodeId>,
+    /// What went wrong.
+    pub reason: AuthFailure,
+}
+
+/// What went wrong in an authentication.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthFailure {
+    /// The peer was refused.
+    #[error(transparent)]
+    Refused(#[from] HandshakeError),
+    /// The peer closed the connection: it has refused this node, or stopped.
+    #[error("{}", closed_text(*.role))]
+    Closed {
+        /// This side's role.
+        role: Role,
+    },
+    /// The peer took too long.
+    #[error("the peer did not complete the handshake within {0:?}")]
+    Timeout(Duration),
+    /// The connection broke.
+    #[error("{0}")]
+    Io(io::Error),
+}
+
+fn closed_text(role: Role) -> &'static str {
+    match role {
+        Role::Initiator => {
+            "the peer closed the connection without a word: it refused this node (another secret, another cluster, no common format, an ID that is taken); its log says why"
+        }
+        Role::Responder => {
+            "the peer closed the connection before it had proved itself: a scanner, or it refused this node; its log says why"
+        }
+    }
+}
+
+/// Runs the handshake over `connection` within the limit of time. `expect`: the node that a dial was for.
+///
+/// Reads at most one bounded frame at a time and nothing behind the handshake. Whatever fails, the connection is
+/// dropped without an answer.
+///
+/// # Errors
+/// [`AuthError`], with the peer's address.
+pub async fn authenticate(
+    connection: Connection,
+    role: Role,
+    local: &AuthConfig,
+    expect: Option<&NodeId>,
+) -> Result<Established, AuthError> {
+    let peer_addr = connection.peer_addr.clone();
+    let mut node = connection.certified.clone();
+    let run = run(connection, role, local, expect, &mut node);
+    let ended = match tokio::time::timeout(local.timeout, run).await {
+        Ok(ended) => ended,
+        Err(_) => Err(AuthFailure::Timeout(local.timeout)),
+    };
+    ended.map_err(|reason| AuthError {
+        peer_addr,
+        node,
+        reason,
+    })
+}
+
+async fn run(
+    connection: Connection,
+    role: Role,
+    local: &AuthConfig,
+    expect: Option<&NodeId>,
+    node: &mut Option<NodeId>,
+) -> Result<Established, AuthFailure> {
+    let Connection {
+        mut stream,
+        peer_addr,
+        exporter,
+        own_key,
+        peer_key,
+        mode,
+        certified,
+        security,
+        proof: proof_text,
+    } = connection;
+    let channel = Channel {
+        mode,
+        exporter,
+        own_key,
+        peer_key,
+        certified,
+    };
+    let proof = match mode {
+        Mode::Secret => Proof::Key(peer_key),
+        Mode::Certificate => Proof::Certificate,
+    };
+    let secrets = local.credentials.secrets.as_ref();
+    let failed = |e| io_failure(e, role);
+    let agreed = match role {
+        Role::Initiator => {
+            let current = secrets.and_then(Secrets::current);
+            let (state, auth1) = Initiator::start(&local.local, channel, current)?;
+            write(&mut stream, &auth1).await.map_err(failed)?;
+            let auth2 = read_auth(&mut stream, role).await?;
+            let state = state.handle_auth2(&auth2, expect)?;
+            *node = Some(state.peer().node.clone());
+            local.check(state.peer(), proof)?;
+            local.learn(state.peer().node.clone(), proof).await?;
+            let (agreed, ready) = state.finish();
+            write(&mut stream, &ready).await.map_err(failed)?;
+            agreed
+        }
+        Role::Responder => {
+            let state = Responder::start(&local.local, channel, secrets)?;
+            let auth1 = read_auth(&mut stream, role).await?;
+            let state = state.handle_auth1(&auth1)?;
+            *node = Some(state.peer().node.clone());
+            local.check(state.peer(), proof)?;
+            let (state, auth2) = state.answer()?;
+            write(&mut stream, &auth2).await.map_err(failed)?;
+            let mut ready = [0; TAG_BYTES];
+            stream.read_exact(&mut ready).await.map_err(failed)?;
+            let agreed = state.handle_ready(&ready)?;
+            local.learn(agreed.peer.node.clone(), proof).await?;
+            agreed
+        }
+    };
+    let format = local
+        .formats
+        .iter()
+        .find(|f| f.name() == agreed.pick.format)
+        .cloned()
+        .ok_or_else(|| HandshakeError::Config("the picked format is not there".to_owned()))?;
+    Ok(Established {
+        stream,
+        peer_addr,
+        identity: identity(mode, &agreed.peer, &peer_key),
+        node: agreed.peer.node,
+        incarnation: agreed.peer.incarnation,
+        format,
+        limits: agreed.peer.limits,
+        features: agreed.features,
+        mode,
+        security,
+        proof: proof_text,
+        initiator: role == Role::Initiator,
+    })
+}
+
+async fn write(stream: &mut Box<dyn Stream>, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
+/// One AUTH1 or AUTH2: never reads beyond it, never allocates more than its bound.
+async fn read_auth(stream: &mut Box<dyn Stream>, role: Role) -> Result<Vec<u8>, AuthFailure> {
+    let failed = |e| io_failure(e, role);
+    let mut header = [0; 2];
+    stream.read_exact(&mut header).await.map_err(failed)?;
+    let n = handshake::auth_bytes_after(header)?;
+    let mut frame = vec![0; header.len() + n];
+    let (head, rest) = frame.split_at_mut(header.len());
+    head.copy_from_slice(&header);
+    stream.read_exact(rest).await.map_err(failed)?;
+    Ok(frame)
+}
+
+fn io_failure(error: io::Error, role: Role) -> AuthFailure {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => AuthFailure::Closed { role },
+        _ => AuthFailure::Io(error),
+    }
+}
+
+fn identity(mode: Mode, peer: &Greeting, key: &[u8; 32]) -> [u8; 32] {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(mode.name().as_bytes());
+    context.update(&[0]);
+    match mode {
+        Mode::Secret => context.update(key),
+        Mode::Certificate => {
+            context.update(peer.cluster.as_bytes());
+            context.update(&[0]);
+            context.update(peer.node.as_str().as_bytes());
+        }
+    }
+    let mut out = [0; 32];
+    for (to, from) in out.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    out
+}
