@@ -286,16 +286,17 @@ impl MemoryTransport {
             wire: Arc::downgrade(&wire),
         });
         let exporter = random();
-        let accepted = connection(far, exporter, peer_key, self.key);
+        let from = format!("memory:{}", self.host);
+        let accepted = connection(far, from.clone(), exporter, peer_key, self.key);
         Ok(Attempt::Through {
             round_trip: there.faults.delay + back.faults.delay,
             queue,
             incoming: Incoming {
                 peer_ip: None,
-                peer_addr: format!("memory:{}", self.host),
+                peer_addr: from,
                 secure: Box::pin(async { Ok(accepted) }),
             },
-            connection: connection(near, exporter, self.key, peer_key),
+            connection: connection(near, addr.to_owned(), exporter, self.key, peer_key),
         })
     }
 }
@@ -312,12 +313,14 @@ enum Attempt {
 
 fn connection(
     stream: End,
+    peer_addr: String,
     exporter: [u8; 32],
     own_key: [u8; 32],
     peer_key: [u8; 32],
 ) -> Connection {
     Connection {
         stream: Box::new(stream),
+        peer_addr,
         exporter,
         own_key,
         peer_key,
