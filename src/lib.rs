@@ -1,6 +1,7 @@
 //! Portmesh: a secure, TLS-authenticated mesh of actors.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod manual;
 pub mod proto;
 
 #[cfg(feature = "runtime")]

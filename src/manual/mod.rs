@@ -1,0 +1,16 @@
+//! The manual: what is promised, how it is built, what it defends against, every default, every word.
+
+#[doc = include_str!("contract.md")]
+pub mod contract {}
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("threats.md")]
+pub mod threats {}
+
+#[doc = include_str!("defaults.md")]
+pub mod defaults {}
+
+#[doc = include_str!("glossary.md")]
+pub mod glossary {}
