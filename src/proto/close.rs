@@ -31,6 +31,9 @@ pub enum CloseReason {
     /// What the peer sent is not of the protocol: at fault and what it was.
     #[error("protocol violation: {0}")]
     Protocol(String),
+    /// The peer does not read: more waits for it than it may leave unread.
+    #[error("the peer does not read what it asked for")]
+    Overrun,
     /// The peer closed with this code and text.
     #[error("closed by the peer: {1} (code {0})")]
     ByPeer(u16, String),

@@ -20,6 +20,8 @@ pub struct Wake {
     pub writer: bool,
     /// There is no link and nobody was asked for one yet: dial.
     pub dial: bool,
+    /// More control frames wait than the peer may leave unread: close the link with [`CloseReason::Overrun`].
+    pub overrun: bool,
 }
 
 /// Why [`Peer::send`] and [`Peer::spawn`] refuse. Nothing was queued; the message comes back.
@@ -27,6 +29,13 @@ pub struct Wake {
 pub enum SendRefused {
     /// The outbound queue is full (P3, P8).
     Full(Message),
+    /// The peer takes no message of that size (in its CBOR form).
+    TooLarge {
+        /// The message.
+        message: Message,
+        /// The largest that the peer takes, in bytes.
+        max: usize,
+    },
 }
 
 /// What was agreed on in the handshake, and the link's name.
@@ -244,8 +253,15 @@ impl<W> Peer<W> {
         todo!()
     }
 
-    /// The monitors of a loss have fired: acknowledge it and let what waits behind it go (P2).
-    pub fn settle(&mut self, port: &PortName) -> Wake {
+    /// The monitors of a loss have fired: acknowledge it and let what waits behind it go (P2). Ignored when `link` is
+    /// not the link any more.
+    pub fn settle(&mut self, link: LinkId, port: &PortName) -> Wake {
+        todo!()
+    }
+
+    /// What [`Self::transmit`] could not bring out, after it said [`Transmit::lost`]: fire the monitors outside the
+    /// lock, then [`Self::settle`] each port.
+    pub fn take_lost(&mut self) -> Lost<W> {
         todo!()
     }
 
@@ -274,6 +290,20 @@ pub struct Transmit {
     pub more: bool,
     /// Senders that wait for room should be woken.
     pub room: bool,
+    /// Accepted messages cannot go over this link (too large for this peer, or its format cannot carry them): call
+    /// [`Peer::take_lost`].
+    pub lost: bool,
+}
+
+/// What [`Peer::take_lost`] asks for.
+#[derive(Debug)]
+pub struct Lost<W> {
+    /// The link it was to go over.
+    pub link: Option<LinkId>,
+    /// Monitors to fire.
+    pub fired: Vec<Fired<W>>,
+    /// Then settle the losses on these ports.
+    pub settle: Vec<PortName>,
 }
 
 /// What [`Peer::handle`] asks for.
@@ -285,6 +315,8 @@ pub struct Handled<W> {
     pub settle: Option<PortName>,
     /// Then wake.
     pub wake: Wake,
+    /// The peer broke the protocol: close the link with this.
+    pub close: Option<CloseReason>,
 }
 
 /// What a link's end took along.

@@ -13,7 +13,16 @@ use crate::proto::{
     link::LinkId,
     message::{Message, Reason},
     policy::Policy,
+    value::Value,
 };
+
+/// `["no_such_port", name]`: what a monitor on a port that never was or is gone fires with.
+pub fn no_such_port(name: &PortName) -> Reason {
+    Reason(vec![
+        Value::Text("no_such_port".into()),
+        Value::Text(name.as_str().into()),
+    ])
+}
 
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +48,17 @@ pub trait Ports {
     /// Queues a kill behind what is in the mailbox; it takes effect within `within` at the latest (M4).
     fn kill(&self, port: &Self::Port, link: LinkId, reason: Reason, within: Duration);
     /// The peer of that link monitors the port. `Err`: it is dead; the reason to tell.
+    /// Asked once a link and port; asking again changes nothing.
     fn watch(&self, port: &Self::Port, link: LinkId) -> Result<(), Reason>;
+    /// What a monitor on a port that [`Self::find`] does not know fires with: why its spawn failed where that is still
+    /// remembered (S2), else `["no_such_port", name]`.
+    fn dead_reason(&self, name: &PortName) -> Reason {
+        no_such_port(name)
+    }
     /// No longer.
     fn unwatch(&self, port: &Self::Port, link: LinkId);
-    /// The peer has acknowledged a loss on that port: put it into the mailbox, behind what is there.
+    /// The peer has acknowledged a loss on that port: where the port itself told it (its mark for that link is set), put
+    /// it into the mailbox behind what is there; else nothing. (An acknowledgement that nobody waits for takes no memory.)
     fn loss_acknowledged(&self, port: &Self::Port, link: LinkId);
     /// Makes the new port at once, its init function runs later (S1). `Err`: the reason it died with, never having lived.
     fn spawn(
@@ -79,6 +95,8 @@ pub struct Reactions {
     pub frames: Vec<PeerFrame>,
     /// A probe's answer came, or any byte at all did.
     pub alive: bool,
+    /// A keepalive's answer came: how long it was on the way.
+    pub rtt: Option<Duration>,
 }
 
 /// See the module.
@@ -106,12 +124,18 @@ impl<P: Ports> Session<P> {
     }
 
     /// There is room again in a mailbox that was full.
-    pub fn handle_room(&mut self, port: &PortName, ports: &P, out: &mut Reactions) {
+    pub fn handle_room(&mut self, port: &PortName, now: Now, ports: &P, out: &mut Reactions) {
         todo!()
     }
 
-    /// `Err` when no byte came for the link timeout (M7).
-    pub fn handle_timeout(&mut self, now: Now) -> Result<(), CloseReason> {
+    /// A time that was asked for has come: a kill that waited behind held messages ends its wait. `Err` when no byte
+    /// came for the link timeout (M7).
+    pub fn handle_timeout(
+        &mut self,
+        now: Now,
+        ports: &P,
+        out: &mut Reactions,
+    ) -> Result<(), CloseReason> {
         todo!()
     }
 
