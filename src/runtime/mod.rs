@@ -3,7 +3,7 @@
 use std::sync::Weak;
 
 use crate::proto::{
-    id::PortName,
+    id::{NodeId, PortName},
     link::LinkId,
     message::Reason,
     node::{peer::Reply, session::Ports},
@@ -35,4 +35,12 @@ pub trait LinkSink: Send + Sync {
 pub trait NodePorts: Ports<Port: Send> + Send + Sync + 'static {
     /// Called once, before the first link: where replies go. Before it there is nobody to tell.
     fn attach(&self, links: Weak<dyn LinkSink>);
+    /// That link is up, to that node: called before its session exists.
+    fn link_up(&self, link: LinkId, node: &NodeId) {
+        let _ = (link, node);
+    }
+    /// That link is gone: called after its session has closed.
+    fn link_down(&self, link: LinkId) {
+        let _ = link;
+    }
 }
