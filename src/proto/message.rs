@@ -1,62 +1,161 @@
-//! Messages and reasons: encoded lists of values, made from and turned into any serde type.
+//! Messages: encoded lists of values, made from and turned into any serde type.
+//!
+//! # What becomes what
+//! | Rust type, as a whole message | the list |
+//! | --- | --- |
+//! | tuple, tuple struct, array | its elements: `("ping", 1)` is `["ping", 1]` |
+//! | enum | the variant's name, then its content in order: `Ping { n: 1 }` and `Ping(1)` are `["Ping", 1]`, `Ping` is `["Ping"]` |
+//! | [`Raw`], [`Reason`] | the list that they hold |
+//! | [`Message`] | itself, without being encoded anew |
+//! | newtype struct | what it holds, by this table |
+//! | any other type: struct, `Vec`, `Option`, map, text, number, `()`, [`Value`] | a list of that one value |
+//!
+//! serde's renames are honoured. The type decides, never the value: `vec![1, 2]` is `[[1, 2]]`, and so is the value
+//! `Value::List` of the same; wrap a list of values in [`Raw`] to send it as the message. Decoding goes by the same
+//! table, so that what was sent as a `T` can be received as a `T`.
+//!
+//! An enum's variants are positional, which needs that all fields are always there: variants with
+//! `#[serde(flatten)]`, a `skip_serializing_if` that skips, and enums tagged internally are refused when they are sent
+//! or received, untagged enums when they are received. Fields at the end that have `#[serde(default)]` may be missing
+//! in what is received.
+//!
+//! Inside a message, at any depth, serde's own conventions hold: struct ↔ map, unit variant ↔ its name, other
+//! variants ↔ a map of the name to the content, `None` and `()` ↔ null. A `Vec<u8>` is a list of integers (bytes
+//! are accepted for it), `serde_bytes` and `bytes::Bytes` are bytes. serde's `is_human_readable` is false on every
+//! format.
+
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{codec::Format, limits::Limits, value::Value};
+use super::{
+    codec::{Format, cbor},
+    limits::Limits,
+    value::Value,
+};
 
-/// Why something cannot be a message.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EncodeError {
-    /// The type or a value in it has no place in the data model.
-    #[error("not encodable: {0}")]
-    NotEncodable(String),
-    /// Its CBOR form is over [`Limits::message_bytes_max`].
-    #[error("the message is {bytes} bytes long, the limit is {max}")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
-}
+mod decode;
+mod encode;
+mod raw;
+mod reason;
+#[cfg(test)]
+mod tests;
 
-/// Why bytes are not what they should be.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub struct DecodeError(pub String);
+pub use super::value::{DecodeError, EncodeError};
+pub use raw::{IntoMessage, Raw};
+pub use reason::Reason;
 
 /// An encoded message: a non-empty list of values (for a [`Reason`]'s carrier and spawn arguments: possibly empty).
 ///
-/// Cheap to clone. Decoded at most once, by whoever takes it.
-#[derive(Clone, Debug)]
+/// Cheap to clone. Decoded at most once, by whoever takes it. [The module](self) says how types and lists correspond.
+///
+/// ```
+/// use portmesh::{Limits, proto::message::Message};
+///
+/// #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+/// enum Order {
+///     Ping { n: u64 },
+///     Stop,
+/// }
+///
+/// let limits = Limits::default();
+/// let message = Message::encode(&Order::Ping { n: 1 }, &limits)?;
+/// assert_eq!(message.to_string(), r#"["Ping",1]"#);
+/// assert_eq!(message.decode::<Order>(&limits)?, Order::Ping { n: 1 });
+/// assert_eq!(message.decode::<(String, u64)>(&limits)?, ("Ping".to_owned(), 1));
+/// assert_eq!(message.tag(&limits)?.as_deref(), Some("Ping"));
+/// assert_eq!(message.decode_args::<u64>(&limits)?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
 pub struct Message {
     bytes: Bytes,
     format: Format,
+    /// How many values it holds, where that was checked along with all else.
+    checked: Option<usize>,
+    /// What it was decoded into, for the formats that cannot be read in part.
+    values: OnceLock<Arc<[Value]>>,
 }
+
+thread_local! {
+    /// Messages are encoded here and copied out in one allocation of the right size.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+/// What a thread keeps of its scratch buffer, in bytes.
+const SCRATCH_MAX: usize = 64 << 10;
 
 impl Message {
     /// Encodes any serde type as CBOR and checks it against every limit of the data model (P3, P7).
     ///
-    /// A tuple becomes the list, an enum variant its tag and its fields in order, `Vec<Value>` the list itself,
-    /// anything else a list of one.
+    /// # Errors
+    /// See [`EncodeError`]; also for what would be an empty list.
     pub fn encode<T: Serialize + ?Sized>(
-        _what: &T,
-        _limits: &Limits,
+        what: &T,
+        limits: &Limits,
     ) -> Result<Message, EncodeError> {
-        todo!()
+        Self::encode_list(limits, |writer| {
+            encode::list(writer, what, encode::Unit::Null)?;
+            match cbor::Reader::new(&writer.out).begin_list()? {
+                0 => Err(empty()),
+                _ => Ok(()),
+            }
+        })
     }
     /// Likewise, where an empty list is allowed: reasons and spawn arguments. `()` is the empty list.
+    ///
+    /// # Errors
+    /// See [`EncodeError`].
     pub fn encode_args<T: Serialize + ?Sized>(
-        _what: &T,
-        _limits: &Limits,
+        what: &T,
+        limits: &Limits,
     ) -> Result<Message, EncodeError> {
-        todo!()
+        Self::encode_list(limits, |writer| {
+            encode::list(writer, what, encode::Unit::Empty)
+        })
+    }
+    fn encode_list(
+        limits: &Limits,
+        write: impl FnOnce(&mut cbor::Writer) -> Result<(), EncodeError>,
+    ) -> Result<Message, EncodeError> {
+        let mut writer = cbor::Writer::new(SCRATCH.take(), limits);
+        let count = write(&mut writer).and_then(|()| {
+            writer.check_size(0)?;
+            if writer.has_map {
+                // A type that writes itself may write a key twice.
+                cbor::scan(&writer.out, limits)?;
+            }
+            Ok(limits.values_max - writer.budget.values_left())
+        });
+        let mut out = writer.out;
+        let bytes = match count {
+            Ok(_) if out.capacity() > SCRATCH_MAX => Bytes::from(std::mem::take(&mut out)),
+            _ => Bytes::copy_from_slice(&out),
+        };
+        if out.capacity() <= SCRATCH_MAX {
+            out.clear();
+            SCRATCH.set(out);
+        }
+        Ok(Message {
+            checked: Some(count?),
+            bytes,
+            format: Format::cbor(),
+            values: OnceLock::new(),
+        })
     }
     /// What a link brought. Nothing is checked yet: that is done when it is decoded.
     pub fn from_wire(bytes: Bytes, format: Format) -> Message {
-        Message { bytes, format }
+        Message {
+            bytes,
+            format,
+            checked: None,
+            values: OnceLock::new(),
+        }
     }
     /// Its encoded bytes, in its own format.
     pub fn bytes(&self) -> &Bytes {
@@ -70,54 +169,168 @@ impl Message {
     pub fn format(&self) -> &Format {
         &self.format
     }
-    /// The same message with one value more at the end (the reply port of a call, a reason's values).
-    pub fn with_appended(
-        &self,
-        _values: &[Value],
-        _limits: &Limits,
-    ) -> Result<Message, EncodeError> {
-        todo!()
+    /// Whether it is a list of the data model, within the limits, whole and nothing more.
+    ///
+    /// # Errors
+    /// It is not, and why.
+    pub fn check(&self, limits: &Limits) -> Result<(), DecodeError> {
+        if self.checked.is_some() {
+            return Ok(());
+        }
+        if self.format.is_cbor() {
+            self.check_len(limits)?;
+            cbor::scan(&self.bytes, limits).map(|_| ())
+        } else {
+            self.list(limits).map(|_| ())
+        }
+    }
+    fn check_len(&self, limits: &Limits) -> Result<(), DecodeError> {
+        let max = limits
+            .message_bytes_max
+            .saturating_mul(self.format.expansion_max());
+        if self.bytes.len() > max {
+            return Err(DecodeError(format!(
+                "the message is {} bytes long, the limit is {max}",
+                self.bytes.len()
+            )));
+        }
+        Ok(())
+    }
+    /// The values of a message that is not CBOR, decoded once.
+    fn list(&self, limits: &Limits) -> Result<&Arc<[Value]>, DecodeError> {
+        if let Some(values) = self.values.get() {
+            return Ok(values);
+        }
+        self.check_len(limits)?;
+        let values = self.format.decode(&self.bytes, limits)?;
+        Ok(self.values.get_or_init(|| values.into()))
+    }
+    /// The same message as checked CBOR.
+    pub(crate) fn to_cbor(&self, limits: &Limits) -> Result<Message, EncodeError> {
+        if self.checked.is_some() {
+            return Ok(self.clone());
+        }
+        if self.format.is_cbor() {
+            self.check_len(limits)?;
+            let checked = Some(cbor::scan(&self.bytes, limits)?);
+            return Ok(Message {
+                checked,
+                ..self.clone()
+            });
+        }
+        let values = self.list(limits)?;
+        Self::encode_args(&raw::RawRef(values), limits)
+    }
+    /// The same message as CBOR, with more values at the end (the reply port of a call, a reason's values).
+    ///
+    /// # Errors
+    /// It becomes too large, or it came over a link and is not a message.
+    pub fn with_appended(&self, values: &[Value], limits: &Limits) -> Result<Message, EncodeError> {
+        let message = self.to_cbor(limits)?;
+        let mut reader = cbor::Reader::new(&message.bytes);
+        let old = reader.begin_list()?;
+        Self::encode_list(limits, |writer| {
+            let mut list = writer.list(Some(old + values.len()))?;
+            // One is counted already: the list.
+            let counted = message.checked.unwrap_or(1).saturating_sub(1);
+            list.encoded(reader.rest(), old as u64, counted)?;
+            for value in values {
+                list.element(value)?;
+            }
+            list.finish()
+        })
     }
     /// Its bytes in that format: its own where the formats are equal, else encoded anew.
-    pub fn in_format(&self, _format: &Format, _limits: &Limits) -> Result<Bytes, EncodeError> {
-        todo!()
+    ///
+    /// # Errors
+    /// It is not encodable in that format, or it came over a link and is not a message.
+    pub fn in_format(&self, format: &Format, limits: &Limits) -> Result<Bytes, EncodeError> {
+        if *format == self.format {
+            return Ok(self.bytes.clone());
+        }
+        if format.is_cbor() {
+            return Ok(self.to_cbor(limits)?.bytes);
+        }
+        let mut out = Vec::new();
+        if self.format.is_cbor() {
+            format.encode(&self.values(limits)?, &mut out)?;
+        } else {
+            format.encode(self.list(limits)?, &mut out)?;
+        }
+        Ok(out.into())
     }
     /// Its first value, where that is a text. Reads no further, and copies nothing where the format allows it.
-    pub fn tag(&self, _limits: &Limits) -> Result<Option<std::borrow::Cow<'_, str>>, DecodeError> {
-        todo!()
+    ///
+    /// # Errors
+    /// There is no list, or its first text is malformed. That the rest is a message is not checked.
+    pub fn tag(&self, limits: &Limits) -> Result<Option<Cow<'_, str>>, DecodeError> {
+        match self.format.peek_tag(&self.bytes) {
+            Some(tag) => tag,
+            None => Ok(match self.list(limits)?.first() {
+                Some(Value::Text(tag)) => Some(Cow::Borrowed(tag)),
+                _ => None,
+            }),
+        }
     }
-    /// The whole message as a `T`: tuple from list, enum from tag and fields, anything else from a list of one.
-    pub fn decode<T: DeserializeOwned>(&self, _limits: &Limits) -> Result<T, DecodeError> {
-        todo!()
+    /// The whole message as a `T`, by [the table](self). `()` takes the empty list too.
+    ///
+    /// # Errors
+    /// It is not a message within the limits, or not of that type.
+    pub fn decode<T: DeserializeOwned>(&self, limits: &Limits) -> Result<T, DecodeError> {
+        self.decode_from(limits, 0)
     }
-    /// What follows the tag as a `T`: a tuple from the remaining list, `()` from nothing, anything else from one value.
-    pub fn decode_args<T: DeserializeOwned>(&self, _limits: &Limits) -> Result<T, DecodeError> {
-        todo!()
+    /// What follows the tag as a `T`: a tuple from the remaining list, `()` from nothing, anything else, enums too,
+    /// from one value.
+    ///
+    /// # Errors
+    /// It is not a message within the limits, or what follows the tag is not of that type.
+    pub fn decode_args<T: DeserializeOwned>(&self, limits: &Limits) -> Result<T, DecodeError> {
+        self.decode_from(limits, 1)
+    }
+    fn decode_from<T: DeserializeOwned>(
+        &self,
+        limits: &Limits,
+        skip: usize,
+    ) -> Result<T, DecodeError> {
+        if self.format.is_cbor() {
+            self.check(limits)?;
+            decode::cbor(&self.bytes, skip)
+        } else {
+            decode::values(self.list(limits)?, skip)
+        }
     }
     /// The list of values itself.
-    pub fn values(&self, _limits: &Limits) -> Result<Vec<Value>, DecodeError> {
-        todo!()
+    ///
+    /// # Errors
+    /// It is not a message within the limits.
+    pub fn values(&self, limits: &Limits) -> Result<Vec<Value>, DecodeError> {
+        self.decode::<Raw>(limits).map(|raw| raw.0)
     }
 }
 
-/// Why a port died: a list of values; empty for a normal death.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct Reason(pub Vec<Value>);
+fn empty() -> EncodeError {
+    EncodeError::not_encodable("an empty list; a message has one value at least")
+}
 
-impl Reason {
-    /// A normal death.
-    pub fn normal() -> Self {
-        Reason(Vec::new())
+impl PartialEq for Message {
+    /// Whether the bytes and their format are the same.
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes && self.format == other.format
     }
-    /// Whether the port died normally.
-    pub fn is_normal(&self) -> bool {
-        self.0.is_empty()
-    }
-    /// The first value where it is a text: `"die"`, `"no_such_port"`, `"transport_error"`, ….
-    pub fn tag(&self) -> Option<&str> {
-        match self.0.first() {
-            Some(Value::Text(tag)) => Some(tag),
-            _ => None,
+}
+
+/// As JSON, within the default limits; for logs and for people.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.values(&Limits::default()) {
+            Ok(values) => fmt::Display::fmt(&Value::List(values), f),
+            Err(error) => write!(f, "{} malformed bytes: {error}", self.bytes.len()),
         }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message({self})")
     }
 }

@@ -1,19 +1,31 @@
 //! Formats: how a list of values becomes bytes, and the place where further formats are registered.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     limits::Limits,
-    message::{DecodeError, EncodeError},
-    value::Value,
+    value::{DecodeError, EncodeError, Value, text},
 };
+
+mod budget;
+pub(crate) mod cbor;
+mod json;
+
+pub use budget::{Budget, DEPTH_CEILING, OverBudget};
 
 /// A serialisation that a link can negotiate. Implement it to add one; [`cbor`](Format::cbor) and
 /// [`json`](Format::json) are built in.
+///
+/// It must carry the whole data model: every integer of the ranges of `i64` and `u64` exactly, floats as floats (`1.0`
+/// is not `1`), bytes as bytes, any text, any key. What it reads is hostile: it must not panic, must not allocate
+/// from a declared length, must refuse what is not the whole of one list, keys that are there twice, floats that are
+/// not finite, and what is over the limits ([`Budget`] counts). The conformance suite checks all that.
 pub trait FormatCodec: Send + Sync + 'static {
-    /// Its name in the greeting.
+    /// Its name in the greeting: at most 64 bytes of `[a-z0-9._-]`.
     fn name(&self) -> &str;
-    /// Appends the list to `out`.
+    /// Appends the list to `out`. Refuses floats that are not finite.
     fn encode(&self, values: &[Value], out: &mut Vec<u8>) -> Result<(), EncodeError>;
     /// Reads the list, the whole of `bytes`, within the limits of depth and count.
     fn decode(&self, bytes: &[u8], limits: &Limits) -> Result<Vec<Value>, DecodeError>;
@@ -23,32 +35,124 @@ pub trait FormatCodec: Send + Sync + 'static {
     }
 }
 
-/// A handle on a format. Equal when the names are.
+/// A handle on a format, cheap to clone. Equal when the names are.
 #[derive(Clone)]
-pub struct Format(Arc<dyn FormatCodec>);
+pub struct Format(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    // No counter is touched when a handle on a built-in format is cloned: there is one in every message.
+    Cbor,
+    Json,
+    Custom(Arc<dyn FormatCodec>),
+}
 
 impl Format {
     /// A format of the user's.
     pub fn new(codec: impl FormatCodec) -> Self {
-        Format(Arc::new(codec))
+        Format(Kind::Custom(Arc::new(codec)))
     }
     /// CBOR (RFC 8949).
-    pub fn cbor() -> Self {
-        todo!()
+    pub const fn cbor() -> Self {
+        Format(Kind::Cbor)
     }
     /// JSON (RFC 8259), bytes escaped.
-    pub fn json() -> Self {
-        todo!()
+    pub const fn json() -> Self {
+        Format(Kind::Json)
     }
     /// Its name.
     pub fn name(&self) -> &str {
-        self.0.name()
+        match &self.0 {
+            Kind::Cbor => "cbor",
+            Kind::Json => "json",
+            Kind::Custom(codec) => codec.name(),
+        }
+    }
+    /// Appends the list to `out`.
+    ///
+    /// # Errors
+    /// [`EncodeError::NotEncodable`] for floats that are not finite, nesting over [`DEPTH_CEILING`], and whatever a format of the user's refuses.
+    pub fn encode(&self, values: &[Value], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        match &self.0 {
+            Kind::Cbor => {
+                let limits = unlimited();
+                let mut writer = cbor::Writer::new(std::mem::take(out), &limits);
+                let done = values.serialize(&mut writer);
+                *out = writer.out;
+                done
+            }
+            Kind::Json => {
+                Budget::new(&unlimited()).count_list(values)?;
+                text::write_list(values, &mut Utf8(out)).map_err(EncodeError::not_encodable)
+            }
+            Kind::Custom(codec) => {
+                Budget::new(&unlimited()).count_list(values)?;
+                codec.encode(values, out)
+            }
+        }
+    }
+    /// Reads the list, the whole of `bytes`, within the limits of depth and count.
+    ///
+    /// # Errors
+    /// Whatever is not one list of the data model within the limits.
+    pub fn decode(&self, bytes: &[u8], limits: &Limits) -> Result<Vec<Value>, DecodeError> {
+        match &self.0 {
+            Kind::Cbor => {
+                cbor::scan(bytes, limits)?;
+                Vec::deserialize(&mut cbor::Reader::new(bytes))
+            }
+            Kind::Json => json::decode(bytes, limits),
+            Kind::Custom(codec) => {
+                let values = codec.decode(bytes, limits)?;
+                // The rest of the program relies on it, whoever wrote the format.
+                let mut budget = Budget::new(limits);
+                budget.count()?;
+                budget.count_list(&values)?;
+                Ok(values)
+            }
+        }
+    }
+    /// How many times longer than the CBOR form a message can become in this format.
+    pub fn expansion_max(&self) -> usize {
+        match &self.0 {
+            Kind::Cbor => 1,
+            Kind::Json => json::EXPANSION_MAX,
+            Kind::Custom(codec) => codec.expansion_max(),
+        }
+    }
+    pub(crate) fn is_cbor(&self) -> bool {
+        matches!(self.0, Kind::Cbor)
+    }
+    /// The first value where it is a text, without reading the rest; `None` where the format cannot do that.
+    #[allow(clippy::type_complexity)]
+    pub(crate) fn peek_tag<'a>(
+        &self,
+        bytes: &'a [u8],
+    ) -> Option<Result<Option<Cow<'a, str>>, DecodeError>> {
+        match &self.0 {
+            Kind::Cbor => Some(cbor::peek_tag(bytes).map(|it| it.map(Cow::Borrowed))),
+            Kind::Json => Some(json::peek_tag(bytes)),
+            Kind::Custom(_) => None,
+        }
+    }
+}
+
+/// Text written into bytes.
+struct Utf8<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Utf8<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
     }
 }
 
 impl PartialEq for Format {
     fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name()
+        match (&self.0, &other.0) {
+            (Kind::Cbor, Kind::Cbor) | (Kind::Json, Kind::Json) => true,
+            _ => self.name() == other.name(),
+        }
     }
 }
 impl Eq for Format {}
@@ -56,4 +160,45 @@ impl fmt::Debug for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Format({})", self.name())
     }
+}
+
+/// No bound but that of depth.
+fn unlimited() -> Limits {
+    Limits {
+        depth_max: DEPTH_CEILING,
+        values_max: usize::MAX,
+        message_bytes_max: usize::MAX,
+        ..Limits::default()
+    }
+}
+
+/// Any serde type as a value, as it would be inside a message: structs are maps, enum variants their name or a map
+/// of their name to their content, `()` and `None` are null.
+///
+/// # Errors
+/// What the data model has no place for: floats that are not finite, integers outside the ranges of `i64` and `u64`,
+/// keys that are not text or there twice, nesting over [`DEPTH_CEILING`].
+///
+/// ```
+/// use portmesh::proto::codec::to_value;
+/// assert_eq!(to_value(&(1, "two", [3.0]))?.to_string(), r#"[1,"two",[3.0]]"#);
+/// assert!(to_value(&f64::NAN).is_err());
+/// # Ok::<(), portmesh::proto::value::EncodeError>(())
+/// ```
+pub fn to_value<T: Serialize + ?Sized>(what: &T) -> Result<Value, EncodeError> {
+    let limits = unlimited();
+    let mut writer = cbor::Writer::new(Vec::new(), &limits);
+    let mut list = writer.list(Some(1))?;
+    list.element(what)?;
+    list.finish()?;
+    let values = Format::cbor().decode(&writer.out, &limits)?;
+    Ok(values.into_iter().next().unwrap_or_default())
+}
+
+/// A value as a serde type: the inverse of [`to_value`].
+///
+/// # Errors
+/// The value is not what the type asks for.
+pub fn from_value<'de, T: Deserialize<'de>>(value: &'de Value) -> Result<T, DecodeError> {
+    T::deserialize(value)
 }

@@ -1,0 +1,295 @@
+//! CBOR bytes that were scanned as a serde deserializer. Whatever the bytes are, nothing here panics.
+
+use serde::{
+    Deserializer,
+    de::{
+        DeserializeSeed, EnumAccess, Error as _, MapAccess, SeqAccess, Unexpected, VariantAccess,
+        Visitor,
+    },
+    forward_to_deserialize_any,
+};
+
+use super::head::{Head, take, take_text};
+use crate::proto::value::{DecodeError, Key, too_many};
+
+/// Reads one value after the other.
+pub(crate) struct Reader<'de> {
+    rest: &'de [u8],
+}
+
+/// The first value of a message where it is a text, and nothing else of it.
+pub(crate) fn peek_tag(bytes: &[u8]) -> Result<Option<&str>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    if reader.begin_list()? == 0 {
+        return Ok(None);
+    }
+    match Head::take(&mut reader.rest)? {
+        Head::Text(len) => take_text(&mut reader.rest, len).map(Some),
+        _ => Ok(None),
+    }
+}
+
+impl<'de> Reader<'de> {
+    pub(crate) fn new(bytes: &'de [u8]) -> Self {
+        Reader { rest: bytes }
+    }
+    /// Begins to read a list: how many values follow.
+    pub(crate) fn begin_list(&mut self) -> Result<usize, DecodeError> {
+        match Head::take(&mut self.rest)? {
+            Head::List(len) => Ok(len),
+            _ => Err(DecodeError::new("a message is a list")),
+        }
+    }
+    /// What was not read yet.
+    pub(crate) fn rest(&self) -> &'de [u8] {
+        self.rest
+    }
+    /// Passes over one value.
+    pub(crate) fn skip(&mut self) -> Result<(), DecodeError> {
+        let mut pending: usize = 1;
+        while pending > 0 {
+            pending -= 1;
+            match Head::take(&mut self.rest)? {
+                Head::Bytes(len) | Head::Text(len) => {
+                    take(&mut self.rest, len)?;
+                }
+                Head::List(len) => pending = pending.saturating_add(len),
+                Head::Map(len) => pending = pending.saturating_add(len.saturating_mul(2)),
+                Head::Null | Head::Bool(_) | Head::Int(_) | Head::Float(_) => {}
+            }
+        }
+        Ok(())
+    }
+    fn peek(&self) -> Result<Head, DecodeError> {
+        Head::take(&mut &*self.rest)
+    }
+    fn list<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, DecodeError> {
+        let mut list = Items {
+            reader: self,
+            left: len,
+        };
+        let made = visitor.visit_seq(&mut list)?;
+        match list.left {
+            0 => Ok(made),
+            more => Err(too_many(len, more)),
+        }
+    }
+    fn key(&mut self) -> Result<&'de str, DecodeError> {
+        match Head::take(&mut self.rest)? {
+            Head::Text(len) => take_text(&mut self.rest, len),
+            _ => Err(DecodeError::new("the key of a map is not a text")),
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for &mut Reader<'de> {
+    type Error = DecodeError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match Head::take(&mut self.rest)? {
+            Head::Null => visitor.visit_unit(),
+            Head::Bool(it) => visitor.visit_bool(it),
+            Head::Int(n) => match u64::try_from(n) {
+                Ok(n) => visitor.visit_u64(n),
+                Err(_) => visitor.visit_i64(n.try_into().map_err(DecodeError::new)?),
+            },
+            Head::Float(it) => visitor.visit_f64(it),
+            Head::Bytes(len) => visitor.visit_borrowed_bytes(take(&mut self.rest, len)?),
+            Head::Text(len) => visitor.visit_borrowed_str(take_text(&mut self.rest, len)?),
+            Head::List(len) => self.list(len, visitor),
+            Head::Map(len) => {
+                let mut map = Items {
+                    reader: self,
+                    left: len,
+                };
+                let made = visitor.visit_map(&mut map)?;
+                match map.left {
+                    0 => Ok(made),
+                    _ => Err(DecodeError::new("a map with more keys than expected")),
+                }
+            }
+        }
+    }
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self.peek()? {
+            Head::Null => {
+                self.skip()?;
+                visitor.visit_none()
+            }
+            _ => visitor.visit_some(self),
+        }
+    }
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        visitor.visit_newtype_struct(self)
+    }
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self.peek()? {
+            // A `Vec<u8>` takes bytes too.
+            Head::Bytes(len) => {
+                Head::take(&mut self.rest)?;
+                let bytes = take(&mut self.rest, len)?;
+                serde::de::value::SeqDeserializer::new(bytes.iter().copied())
+                    .deserialize_seq(visitor)
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        match self.peek()? {
+            // Inside a message a struct is a map, and only that.
+            Head::List(_) => Err(DecodeError::invalid_type(Unexpected::Seq, &visitor)),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        match self.peek()? {
+            Head::Text(_) => visitor.visit_enum(Variant {
+                content: false,
+                reader: self,
+            }),
+            Head::Map(1) => {
+                Head::take(&mut self.rest)?;
+                visitor.visit_enum(Variant {
+                    content: true,
+                    reader: self,
+                })
+            }
+            _ => Err(DecodeError::new(
+                "expected a variant: its name, or a map of its name to its content",
+            )),
+        }
+    }
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.skip()?;
+        visitor.visit_unit()
+    }
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        tuple tuple_struct map identifier
+    }
+}
+
+/// What is left of a list or a map.
+struct Items<'a, 'de> {
+    reader: &'a mut Reader<'de>,
+    left: usize,
+}
+
+impl<'de> SeqAccess<'de> for Items<'_, 'de> {
+    type Error = DecodeError;
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, DecodeError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        seed.deserialize(&mut *self.reader).map(Some)
+    }
+    fn size_hint(&self) -> Option<usize> {
+        // Each takes a byte at least, so that a length that lies reserves no more than what came.
+        Some(self.left.min(self.reader.rest.len()))
+    }
+}
+
+impl<'de> MapAccess<'de> for Items<'_, 'de> {
+    type Error = DecodeError;
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, DecodeError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        seed.deserialize(Key(self.reader.key()?)).map(Some)
+    }
+    fn next_value_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<T::Value, DecodeError> {
+        seed.deserialize(&mut *self.reader)
+    }
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left.min(self.reader.rest.len()))
+    }
+}
+
+struct Variant<'a, 'de> {
+    reader: &'a mut Reader<'de>,
+    content: bool,
+}
+
+impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
+    type Error = DecodeError;
+    type Variant = Self;
+    fn variant_seed<V: DeserializeSeed<'de>>(
+        self,
+        seed: V,
+    ) -> Result<(V::Value, Self), DecodeError> {
+        let name = self.reader.key()?;
+        Ok((seed.deserialize(Key(name))?, self))
+    }
+}
+
+impl<'a, 'de> Variant<'a, 'de> {
+    fn content(self) -> Result<&'a mut Reader<'de>, DecodeError> {
+        if self.content {
+            Ok(self.reader)
+        } else {
+            Err(DecodeError::new("a variant without its content"))
+        }
+    }
+}
+
+impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
+    type Error = DecodeError;
+    fn unit_variant(self) -> Result<(), DecodeError> {
+        if self.content {
+            Err(DecodeError::new(
+                "content for a variant that is its name alone",
+            ))
+        } else {
+            Ok(())
+        }
+    }
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<T::Value, DecodeError> {
+        seed.deserialize(self.content()?)
+    }
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.content()?.deserialize_tuple(len, visitor)
+    }
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.content()?.deserialize_struct("", fields, visitor)
+    }
+}

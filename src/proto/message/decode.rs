@@ -1,0 +1,310 @@
+//! How the list of a message becomes a Rust type: the outermost level only, the rest is the reader's.
+
+use std::{any::type_name, slice};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{
+        DeserializeOwned, DeserializeSeed, EnumAccess, IgnoredAny, SeqAccess, VariantAccess,
+        Visitor,
+    },
+};
+
+use super::{DecodeError, raw::RAW};
+use crate::proto::{
+    codec::cbor::Reader,
+    value::{Key, Value, too_many},
+};
+
+/// Reads a `T` from the CBOR of a message, without its first `skip` values.
+pub(super) fn cbor<T: DeserializeOwned>(bytes: &[u8], skip: usize) -> Result<T, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let mut len = reader.begin_list()?;
+    for _ in 0..skip.min(len) {
+        reader.skip()?;
+        len -= 1;
+    }
+    list(Cbor { reader, len }, skip)
+}
+
+/// Reads a `T` from the values of a message, without its first `skip`.
+pub(super) fn values<T: DeserializeOwned>(values: &[Value], skip: usize) -> Result<T, DecodeError> {
+    list(values.get(skip..).unwrap_or_default().iter(), skip)
+}
+
+fn list<'de, L: List<'de>, T: DeserializeOwned>(
+    mut list: L,
+    skip: usize,
+) -> Result<T, DecodeError> {
+    let len = list.len();
+    let made = T::deserialize(Top {
+        list: &mut list,
+        args: skip > 0,
+        raw: false,
+    })?;
+    match list.len() {
+        0 => Ok(made),
+        more => Err(too_many(len, more)),
+    }
+}
+
+/// The values of a message that are still to be read.
+trait List<'de> {
+    type Value<'a>: Deserializer<'de, Error = DecodeError>
+    where
+        Self: 'a;
+    fn len(&self) -> usize;
+    fn next(&mut self) -> Result<Self::Value<'_>, DecodeError>;
+}
+
+fn past_the_end() -> DecodeError {
+    DecodeError::new("a value was asked for after the last")
+}
+
+struct Cbor<'de> {
+    reader: Reader<'de>,
+    len: usize,
+}
+
+impl<'de> List<'de> for Cbor<'de> {
+    type Value<'a>
+        = &'a mut Reader<'de>
+    where
+        Self: 'a;
+    fn len(&self) -> usize {
+        self.len
+    }
+    fn next(&mut self) -> Result<&mut Reader<'de>, DecodeError> {
+        self.len = self.len.checked_sub(1).ok_or_else(past_the_end)?;
+        Ok(&mut self.reader)
+    }
+}
+
+impl<'de> List<'de> for slice::Iter<'de, Value> {
+    type Value<'a>
+        = &'de Value
+    where
+        Self: 'a;
+    fn len(&self) -> usize {
+        ExactSizeIterator::len(self)
+    }
+    fn next(&mut self) -> Result<&'de Value, DecodeError> {
+        Iterator::next(self).ok_or_else(past_the_end)
+    }
+}
+
+struct Top<'a, L> {
+    list: &'a mut L,
+    /// Whether these are the arguments behind a tag.
+    args: bool,
+    /// Whether a list that is asked for now is the message.
+    raw: bool,
+}
+
+impl<'a, 'de, L: List<'de>> Top<'a, L> {
+    /// The only value.
+    fn one(self) -> Result<L::Value<'a>, DecodeError> {
+        match self.list.len() {
+            1 => self.list.next(),
+            n => Err(DecodeError(format!("a list of {n} values, expected 1"))),
+        }
+    }
+    fn elements<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        visitor.visit_seq(Elements {
+            list: self.list,
+            done: 0,
+        })
+    }
+}
+
+macro_rules! one {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+            self.one()?.$method(visitor)
+        }
+    )*};
+}
+
+impl<'de, L: List<'de>> Deserializer<'de> for Top<'_, L> {
+    type Error = DecodeError;
+
+    one! {
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32
+        deserialize_f64 deserialize_char deserialize_str deserialize_string deserialize_bytes
+        deserialize_byte_buf deserialize_option deserialize_map deserialize_identifier
+    }
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        // What serde's derive reads an enum with that has no tag, or an internal one. There is no other sign of it.
+        if !self.args && type_name::<V>().contains("ContentVisitor") {
+            return Err(DecodeError::new(
+                "an enum that is untagged or tagged internally has no positional form; use serde's default tagging, \
+                 or receive it within a tuple",
+            ));
+        }
+        self.one()?.deserialize_any(visitor)
+    }
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self.list.len() {
+            0 => visitor.visit_unit(),
+            _ => self.one()?.deserialize_unit(visitor),
+        }
+    }
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.one()?.deserialize_unit_struct(name, visitor)
+    }
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        let raw = name == RAW;
+        visitor.visit_newtype_struct(Top { raw, ..self })
+    }
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        if self.raw {
+            self.elements(visitor)
+        } else {
+            self.one()?.deserialize_seq(visitor)
+        }
+    }
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.elements(visitor)
+    }
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.elements(visitor)
+    }
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.one()?.deserialize_struct(name, fields, visitor)
+    }
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        if self.args {
+            self.one()?.deserialize_enum(name, variants, visitor)
+        } else {
+            visitor.visit_enum(Variant(self.list))
+        }
+    }
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        while self.list.len() > 0 {
+            IgnoredAny::deserialize(self.list.next()?)?;
+        }
+        visitor.visit_unit()
+    }
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+}
+
+/// The values one by one.
+struct Elements<'a, L> {
+    list: &'a mut L,
+    done: usize,
+}
+
+impl<'de, L: List<'de>> SeqAccess<'de> for Elements<'_, L> {
+    type Error = DecodeError;
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, DecodeError> {
+        if self.list.len() == 0 {
+            return Ok(None);
+        }
+        let index = self.done;
+        self.done += 1;
+        seed.deserialize(self.list.next()?)
+            .map(Some)
+            .map_err(|e| e.at(format_args!("value {index}")))
+    }
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.list.len())
+    }
+}
+
+/// A tag and the fields behind it.
+struct Variant<'a, L>(&'a mut L);
+
+impl<'de, L: List<'de>> EnumAccess<'de> for Variant<'_, L> {
+    type Error = DecodeError;
+    type Variant = Self;
+    fn variant_seed<V: DeserializeSeed<'de>>(
+        self,
+        seed: V,
+    ) -> Result<(V::Value, Self), DecodeError> {
+        if self.0.len() == 0 {
+            return Err(DecodeError::new("an empty list, expected a tag"));
+        }
+        let tag = <&str>::deserialize(self.0.next()?)?;
+        Ok((seed.deserialize(Key(tag))?, self))
+    }
+}
+
+impl<'de, L: List<'de>> VariantAccess<'de> for Variant<'_, L> {
+    type Error = DecodeError;
+    fn unit_variant(self) -> Result<(), DecodeError> {
+        // What follows the tag is refused by whoever began to read the list.
+        Ok(())
+    }
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<T::Value, DecodeError> {
+        // serde's derive reads flattened fields with the visitor of the enum, and all else with a PhantomData.
+        if type_name::<T>().contains("__Visitor") {
+            return Err(DecodeError::new(
+                "a variant with flattened fields, which have no positions; put them into a struct of their own",
+            ));
+        }
+        match self.0.len() {
+            0 => Err(DecodeError::new(
+                "a tag without the value that belongs to it",
+            )),
+            _ => seed
+                .deserialize(self.0.next()?)
+                .map_err(|e| e.at(format_args!("value 0"))),
+        }
+    }
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        visitor.visit_seq(Elements {
+            list: self.0,
+            done: 0,
+        })
+    }
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        visitor.visit_seq(Elements {
+            list: self.0,
+            done: 0,
+        })
+    }
+}

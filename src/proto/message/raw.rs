@@ -1,0 +1,123 @@
+//! What is a message without a mapping of types: lists of values, and messages themselves.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
+
+use super::{EncodeError, Message, empty};
+use crate::proto::{codec::cbor, limits::Limits, value::Value};
+
+/// The name by which the encoder and the decoder know a list that is the message itself.
+pub(super) const RAW: &str = "$portmesh::Raw";
+
+/// A list of values that is the message, not the one value of a message.
+///
+/// ```
+/// use portmesh::{Limits, proto::{message::{Message, Raw}, value::Value}};
+/// let limits = Limits::default();
+/// let list = vec![Value::from("ping"), Value::from(1)];
+/// assert_eq!(Message::encode(&list, &limits)?.to_string(), r#"[["ping",1]]"#);
+/// let message = Message::encode(&Raw(list), &limits)?;
+/// assert_eq!(message.to_string(), r#"["ping",1]"#);
+/// assert_eq!(message.decode::<Raw>(&limits)?.0.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Raw(pub Vec<Value>);
+
+/// The same, borrowed.
+pub(super) struct RawRef<'a>(pub(super) &'a [Value]);
+
+impl Serialize for RawRef<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_newtype_struct(RAW, self.0)
+    }
+}
+
+impl Serialize for Raw {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        RawRef(&self.0).serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Raw;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of values")
+            }
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, from: D) -> Result<Raw, D::Error> {
+                Vec::deserialize(from).map(Raw)
+            }
+        }
+        from.deserialize_newtype_struct(RAW, List)
+    }
+}
+
+impl From<Vec<Value>> for Raw {
+    fn from(list: Vec<Value>) -> Self {
+        Raw(list)
+    }
+}
+
+/// What can be sent: any serde type, and a [`Message`] as it is.
+///
+/// ```
+/// use portmesh::{Limits, proto::message::{IntoMessage, Message}};
+/// let limits = Limits::default();
+/// let message = ("ping", 1).into_message(&limits)?;
+/// assert_eq!((&message).into_message(&limits)?, message);
+/// # Ok::<(), portmesh::proto::message::EncodeError>(())
+/// ```
+pub trait IntoMessage {
+    /// The message: CBOR, checked, not empty.
+    ///
+    /// # Errors
+    /// See [`EncodeError`].
+    fn into_message(self, limits: &Limits) -> Result<Message, EncodeError>;
+    /// Likewise, where an empty list is allowed: reasons and spawn arguments.
+    ///
+    /// # Errors
+    /// See [`EncodeError`].
+    fn into_args(self, limits: &Limits) -> Result<Message, EncodeError>;
+}
+
+impl<T: Serialize> IntoMessage for T {
+    fn into_message(self, limits: &Limits) -> Result<Message, EncodeError> {
+        Message::encode(&self, limits)
+    }
+    fn into_args(self, limits: &Limits) -> Result<Message, EncodeError> {
+        Message::encode_args(&self, limits)
+    }
+}
+
+impl IntoMessage for &Message {
+    fn into_message(self, limits: &Limits) -> Result<Message, EncodeError> {
+        let message = self.into_args(limits)?;
+        match cbor::Reader::new(message.bytes()).begin_list()? {
+            0 => Err(empty()),
+            _ => Ok(message),
+        }
+    }
+    fn into_args(self, limits: &Limits) -> Result<Message, EncodeError> {
+        let message = self.to_cbor(limits)?;
+        match message.encoded_len() {
+            bytes if bytes > limits.message_bytes_max => Err(EncodeError::TooLarge {
+                bytes,
+                max: limits.message_bytes_max,
+            }),
+            _ => Ok(message),
+        }
+    }
+}
+
+impl IntoMessage for Message {
+    fn into_message(self, limits: &Limits) -> Result<Message, EncodeError> {
+        (&self).into_message(limits)
+    }
+    fn into_args(self, limits: &Limits) -> Result<Message, EncodeError> {
+        (&self).into_args(limits)
+    }
+}
