@@ -25,8 +25,10 @@ const FLOORS: &[(&str, &[&str])] = &[
 /// The order inside `proto`: a module may name those of the levels below its own, and itself. Two names in one entry
 /// may name each other.
 const PROTO: &[&[&[&str]]] = &[
-    &[&["limits"], &["id"], &["value"], &["close"]],
-    &[&["message", "codec"]],
+    &[&["limits"], &["id"], &["naming"], &["close"]],
+    &[&["value"]],
+    &[&["codec"]],
+    &[&["message"]],
     &[
         &["handshake"],
         &["link"],
