@@ -1,24 +1,43 @@
 //! The mesh of one node: what is sent to other nodes, their links, and who may connect.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    pin::pin,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use tokio::sync::broadcast;
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    time::timeout,
+};
 
 use super::{
-    LinkSink, NodePorts, Watch,
+    NodePorts, Watch,
+    auth::{AuthConfig, Credentials, HandshakeError},
+    cells::{PeerCell, fire, transport_error},
+    dial::Dials,
+    driver::{Driver, Event},
     events::{LinkInfo, MeshStats, NodeEvent},
+    listen,
+    shared::{Parts, Shared},
     transport::{ConnectError, SharedTransport},
 };
 use crate::proto::{
+    close::CloseReason,
     codec::Format,
-    id::{Incarnation, NodeId, PortId, PortName},
+    id::{Incarnation, NodeId, PortId},
     limits::Limits,
-    link::LinkId,
     message::{Message, Reason},
     monitor::WatchId,
-    node::peer::Reply,
+    node::peer::{Fired, SendRefused},
+    peers::Peers,
     policy::Policy,
 };
+
+/// How long a shutdown waits for connections that close politely.
+const PART_TIME: Duration = Duration::from_secs(3);
 
 /// What a mesh is made from.
 #[derive(Clone)]
@@ -27,6 +46,8 @@ pub struct MeshConfig {
     pub node: NodeId,
     /// Its life.
     pub incarnation: Incarnation,
+    /// The name of its cluster: nodes of another one are refused.
+    pub cluster: String,
     /// Every bound.
     pub limits: Limits,
     /// Formats that links may use, the preferred one first.
@@ -35,6 +56,8 @@ pub struct MeshConfig {
     pub policy: Policy,
     /// Makes and takes connections.
     pub transport: SharedTransport,
+    /// What this node proves its membership with.
+    pub credentials: Credentials,
     /// Where to listen.
     pub listen: Vec<String>,
     /// Addresses that are tried until they answer, and again when their node goes (L4).
@@ -47,6 +70,9 @@ pub struct MeshConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MeshStartError {
+    /// This node cannot say who it is.
+    #[error(transparent)]
+    Auth(#[from] HandshakeError),
     /// One of the listeners cannot listen.
     #[error("cannot listen on {addr}")]
     Listen {
@@ -65,83 +91,263 @@ pub enum MeshSendError {
     /// What waits for that node is at its limit (P3, P8).
     #[error("the outbound queue to the node is full")]
     Full(Message),
+    /// The node takes no message of that size.
+    #[error("the message is larger than the {max} bytes that the node takes")]
+    TooLarge {
+        /// The message.
+        message: Message,
+        /// The largest that it takes, in bytes of the CBOR form.
+        max: usize,
+    },
     /// This node has shut down (L6).
     #[error("this node is shut down")]
     ShutDown(Message),
 }
 
-/// See the module. `P` is the ports of the node.
-pub struct Mesh<P: NodePorts> {
-    _ports: Arc<P>,
+impl From<SendRefused> for MeshSendError {
+    fn from(refused: SendRefused) -> Self {
+        match refused {
+            SendRefused::Full(message) => MeshSendError::Full(message),
+            SendRefused::TooLarge { message, max } => MeshSendError::TooLarge { message, max },
+        }
+    }
 }
 
-#[allow(unused_variables)]
+/// See the module. `P` is the ports of the node. When it is dropped everything ends at once, as by a shutdown that flushes
+/// nothing.
+pub struct Mesh<P: NodePorts> {
+    shared: Arc<Shared<P>>,
+    listen_addrs: Vec<String>,
+}
+
+impl<P: NodePorts> fmt::Debug for Mesh<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mesh")
+            .field("node", &self.shared.node)
+            .field("listen_addrs", &self.listen_addrs)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<P: NodePorts> Mesh<P> {
     /// Listens, starts the driver and begins to dial the seeds.
+    ///
+    /// # Errors
+    /// [`MeshStartError`]; nothing is left running then.
     pub async fn start(config: MeshConfig, ports: Arc<P>) -> Result<Arc<Self>, MeshStartError> {
-        todo!()
+        let auth = AuthConfig::new(
+            config.node.clone(),
+            config.incarnation,
+            &config.cluster,
+            config.formats,
+            &config.limits,
+            config.credentials,
+        )?;
+        let mut listeners = Vec::new();
+        for addr in &config.listen {
+            let listener = config.transport.listen(addr).await;
+            let listener = listener.map_err(|source| MeshStartError::Listen {
+                addr: addr.clone(),
+                source,
+            })?;
+            listeners.push(listener);
+        }
+        let listen_addrs: Vec<_> = listeners.iter().map(|l| l.local_addr()).collect();
+        let peers = Peers::new(config.node.clone(), config.incarnation, &config.limits);
+        let (driver, events) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(Parts {
+            node: config.node,
+            limits: config.limits,
+            policy: config.policy,
+            auth,
+            transport: config.transport,
+            ports,
+            addresses: config.addresses,
+            driver,
+        }));
+        let sink: Weak<Shared<P>> = Arc::downgrade(&shared);
+        shared.ports.attach(sink);
+        tracing::info!(
+            node = %shared.node, incarnation = %config.incarnation, listen_addrs = ?listen_addrs,
+            "node started"
+        );
+        for listener in listeners {
+            listen::start(&shared, listener);
+        }
+        let dials = Dials::new(shared.clone(), &config.seeds);
+        tokio::spawn(Driver::new(shared.clone(), peers, events, dials).run());
+        Ok(Arc::new(Mesh {
+            shared,
+            listen_addrs,
+        }))
     }
+
     /// Queues a message to a port of another node. Never blocks, and needs no link (P3).
+    ///
+    /// # Errors
+    /// [`MeshSendError`], with the message.
     pub fn send(&self, to: &PortId, message: Message) -> Result<(), MeshSendError> {
-        todo!()
+        self.queue(to, message).map(|_| ())
     }
-    /// Likewise, and waits for room where there is none.
+
+    /// Likewise, and waits for room where there is none. Dropped while it waits, it has sent nothing.
+    ///
+    /// # Errors
+    /// As [`Self::send`], never [`MeshSendError::Full`].
     pub async fn send_wait(&self, to: &PortId, message: Message) -> Result<(), MeshSendError> {
-        todo!()
+        let mut message = message;
+        let mut waiting: Option<Arc<PeerCell>> = None;
+        loop {
+            {
+                // asked for before the attempt, so that no room is missed
+                let mut room = pin!(waiting.as_ref().map(|cell| cell.room.notified()));
+                if let Some(room) = room.as_mut().as_pin_mut() {
+                    room.enable();
+                }
+                match self.queue(to, message) {
+                    Err(MeshSendError::Full(back)) => message = back,
+                    other => return other,
+                }
+                if let Some(room) = room.as_mut().as_pin_mut() {
+                    room.await;
+                }
+            }
+            waiting = self.shared.cells.get(to.node());
+        }
     }
+
+    fn queue(&self, to: &PortId, message: Message) -> Result<(), MeshSendError> {
+        let now = self.shared.clock.now();
+        let sent = self.shared.cells.with(to.node(), message, |peer, message| {
+            peer.send(to.name(), message, now)
+        });
+        let (cell, sent) = sent.map_err(MeshSendError::ShutDown)?;
+        self.shared.wake(&cell, to.node(), sent?);
+        Ok(())
+    }
+
     /// A message and a monitor on its port in one frame (S4). On `Err` the watch is dropped uncalled.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
     pub fn call(
         &self,
         to: &PortId,
         message: Message,
         watch: Watch,
     ) -> Result<WatchId, MeshSendError> {
-        todo!()
+        let now = self.shared.clock.now();
+        let item = (message, watch);
+        let called = self
+            .shared
+            .cells
+            .with(to.node(), item, |peer, (message, watch)| {
+                peer.call(to.name(), message, watch, now)
+            });
+        let (cell, called) = called.map_err(|(message, _)| MeshSendError::ShutDown(message))?;
+        let (id, wake) = called.map_err(|(refused, _)| refused)?;
+        self.shared.wake(&cell, to.node(), wake);
+        Ok(cell.outer_id(id))
     }
+
     /// Monitors a port of another node. After a shutdown it fires at once, before this returns.
     pub fn monitor(&self, to: &PortId, watch: Watch) -> WatchId {
-        todo!()
+        let now = self.shared.clock.now();
+        let monitored = self.shared.cells.with(to.node(), watch, |peer, watch| {
+            peer.monitor(to.name(), watch, now)
+        });
+        match monitored {
+            Ok((cell, (id, wake))) => {
+                self.shared.wake(&cell, to.node(), wake);
+                cell.outer_id(id)
+            }
+            Err(watch) => {
+                fire([Fired {
+                    port: to.name().clone(),
+                    watch,
+                    reason: transport_error(to.node(), &CloseReason::Shutdown),
+                }]);
+                WatchId(u64::MAX)
+            }
+        }
     }
+
     /// Takes a monitor back: when this returns it has fired, is firing, or never will.
     pub fn unmonitor(&self, to: &PortId, id: WatchId) {
-        todo!()
+        if let Some(cell) = self.shared.cells.get(to.node())
+            && let Some(id) = cell.inner_id(id)
+        {
+            let (watch, wake) = cell.lock().peer.unmonitor(to.name(), id);
+            // what the watch holds may do anything when it is dropped
+            drop(watch);
+            self.shared.wake(&cell, to.node(), wake);
+        }
     }
-    /// Kills a port of another node, behind what was sent to it before (M4).
+
+    /// Kills a port of another node, behind what was sent to it before (M4). After a shutdown it does nothing.
     pub fn kill(&self, to: &PortId, reason: &Reason) {
-        todo!()
+        let now = self.shared.clock.now();
+        let killed = self
+            .shared
+            .cells
+            .with(to.node(), (), |peer, ()| peer.kill(to.name(), reason, now));
+        if let Ok((cell, wake)) = killed {
+            self.shared.wake(&cell, to.node(), wake);
+        }
     }
+
     /// Asks for a new port of that name on another node (S1).
+    ///
+    /// # Errors
+    /// As [`Self::send`].
     pub fn spawn(&self, port: &PortId, function: &str, args: Message) -> Result<(), MeshSendError> {
-        todo!()
+        let now = self.shared.clock.now();
+        let spawned = self.shared.cells.with(port.node(), args, |peer, args| {
+            peer.spawn(port.name(), function, args, now)
+        });
+        let (cell, spawned) = spawned.map_err(MeshSendError::ShutDown)?;
+        self.shared.wake(&cell, port.node(), spawned?);
+        Ok(())
     }
+
     /// Where this node listens, with the ports that the system chose.
     pub fn listen_addrs(&self) -> Vec<String> {
-        todo!()
+        self.listen_addrs.clone()
     }
+
     /// The links that are up, by node ID.
     pub fn links(&self) -> Vec<LinkInfo> {
-        todo!()
+        let mono = self.shared.clock.now().mono;
+        let links = self.shared.links.all();
+        links.iter().map(|link| link.info(mono)).collect()
     }
+
     /// What happens from now on.
     pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
-        todo!()
+        self.shared.events.subscribe()
     }
+
     /// Counters.
     pub fn stats(&self) -> MeshStats {
-        todo!()
+        self.shared.stats()
     }
+
     /// Stops in order (L6): accepts and sends no more, transmits what is queued within `flush` at most, tells the peers,
     /// closes. All monitors that are left fire. Returns when everything has ended; again at once.
     pub async fn shutdown(&self, flush: Duration) {
-        todo!()
+        let (done, ended) = oneshot::channel();
+        self.shared.tell_driver(Event::Shutdown { flush, done });
+        // an error says that the driver has ended before
+        let _ = ended.await;
+        // what still closes politely does so within a second or two
+        let _ = timeout(PART_TIME, self.shared.stage.closed()).await;
     }
 }
 
-impl<P: NodePorts> LinkSink for Mesh<P> {
-    fn reply(&self, _link: LinkId, _reply: Reply) {
-        todo!()
-    }
-    fn room(&self, _link: LinkId, _port: &PortName) {
-        todo!()
+impl<P: NodePorts> Drop for Mesh<P> {
+    fn drop(&mut self) {
+        let (done, _) = oneshot::channel();
+        let flush = Duration::ZERO;
+        self.shared.tell_driver(Event::Shutdown { flush, done });
     }
 }

@@ -10,11 +10,21 @@ use crate::proto::{
 };
 
 pub mod auth;
+mod cells;
 pub mod clock;
-mod gate;
+mod connection;
+mod control;
+mod counters;
+mod dial;
+mod driver;
 pub mod entropy;
 pub mod events;
+mod gate;
+mod link;
+mod listen;
 pub mod mesh;
+mod shared;
+mod stream;
 pub mod transport;
 
 /// What a firing monitor does. It is called inline, by whoever found the death or the lost link, without any lock held:

@@ -236,12 +236,13 @@ impl MemoryTransport {
             let changed = self.network.net.changed.notified();
             match self.try_connect(addr)? {
                 Attempt::Hangs => changed.await,
-                Attempt::Through {
-                    round_trip,
-                    queue,
-                    incoming,
-                    connection,
-                } => {
+                Attempt::Through(through) => {
+                    let Through {
+                        round_trip,
+                        queue,
+                        incoming,
+                        connection,
+                    } = *through;
                     tokio::time::sleep(round_trip).await;
                     return match queue.send(incoming).await {
                         Ok(()) => Ok(connection),
@@ -288,7 +289,7 @@ impl MemoryTransport {
         let exporter = random();
         let from = format!("memory:{}", self.host);
         let accepted = connection(far, from.clone(), exporter, peer_key, self.key);
-        Ok(Attempt::Through {
+        Ok(Attempt::Through(Box::new(Through {
             round_trip: there.faults.delay + back.faults.delay,
             queue,
             incoming: Incoming {
@@ -297,18 +298,20 @@ impl MemoryTransport {
                 secure: Box::pin(async { Ok(accepted) }),
             },
             connection: connection(near, addr.to_owned(), exporter, self.key, peer_key),
-        })
+        })))
     }
 }
 
 enum Attempt {
     Hangs,
-    Through {
-        round_trip: Duration,
-        queue: mpsc::Sender<Incoming>,
-        incoming: Incoming,
-        connection: Connection,
-    },
+    Through(Box<Through>),
+}
+
+struct Through {
+    round_trip: Duration,
+    queue: mpsc::Sender<Incoming>,
+    incoming: Incoming,
+    connection: Connection,
 }
 
 fn connection(

@@ -226,6 +226,11 @@ impl<W> Peer<W> {
         todo!()
     }
 
+    /// Whether all that was accepted has been transmitted, and the peer holds none of it for a full mailbox (L6).
+    pub fn is_flushed(&self) -> bool {
+        todo!()
+    }
+
     /// Whether anything needs the peer: queued, unacknowledged, or a monitor.
     pub fn is_wanted(&self) -> bool {
         todo!()

@@ -1,0 +1,387 @@
+//! The driver: one task a node that owns the rules of which connection is the link, and does what they say, in order.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    NodePorts,
+    cells::{PeerCell, fire},
+    connection::Command,
+    dial,
+    events::NodeEvent,
+    shared::{Facts, LinkHandle, Shared, Stage},
+};
+use crate::proto::{
+    close::CloseReason,
+    id::{NodeId, PortId},
+    link::LinkId,
+    node::peer::{Closed, LinkParams, Reply},
+    peers::{Candidate, Peers, PeersOutput},
+};
+
+/// What the driver is told. All of it is rare: a few a connection, none a message.
+pub(super) enum Event {
+    /// Something was queued for a node without a link.
+    Want(NodeId),
+    /// A connection has authenticated.
+    Candidate {
+        /// Who is there.
+        facts: Arc<Facts>,
+        /// Its task.
+        commands: mpsc::Sender<Command>,
+    },
+    /// ACTIVATE came.
+    Activated(LinkId),
+    /// A byte came on a probed link.
+    Alive(LinkId),
+    /// The connection has ended, and its session with it.
+    Closed(LinkId, CloseReason),
+    /// A dial that the driver asked for came to nothing.
+    DialFailed(NodeId, CloseReason),
+    /// Stop in order (L6).
+    Shutdown {
+        /// How long links may go on transmitting.
+        flush: Duration,
+        /// Answered when no link and no monitor is left.
+        done: oneshot::Sender<()>,
+    },
+}
+
+struct Connection {
+    facts: Arc<Facts>,
+    commands: mpsc::Sender<Command>,
+    up: Option<Arc<LinkHandle>>,
+}
+
+/// See the module.
+pub(super) struct Driver<P> {
+    shared: Arc<Shared<P>>,
+    peers: Peers,
+    events: mpsc::UnboundedReceiver<Event>,
+    connections: HashMap<LinkId, Connection>,
+    dials: dial::Dials<P>,
+    closing: Option<Closing>,
+    /// Time in which this process did not run is not held against others.
+    stalled: Duration,
+    probes: u64,
+}
+
+struct Closing {
+    until: Instant,
+    /// The connections that are left were told to end.
+    told: bool,
+    /// They did not.
+    overdue: bool,
+    cells: Vec<Arc<PeerCell>>,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+/// A connection that is told to end has done so by then.
+const STOP_TIME: Duration = Duration::from_secs(2);
+
+/// A timer later than this means that the process stood still.
+pub(super) const LATE: Duration = Duration::from_millis(100);
+
+impl<P: NodePorts> Driver<P> {
+    pub(super) fn new(
+        shared: Arc<Shared<P>>,
+        peers: Peers,
+        events: mpsc::UnboundedReceiver<Event>,
+        dials: dial::Dials<P>,
+    ) -> Self {
+        Driver {
+            shared,
+            peers,
+            events,
+            connections: HashMap::new(),
+            dials,
+            closing: None,
+            stalled: Duration::ZERO,
+            probes: 0,
+        }
+    }
+
+    fn now(&self) -> crate::proto::limits::Now {
+        let mut now = self.shared.clock.now();
+        now.mono = now.mono.saturating_sub(self.stalled);
+        now
+    }
+
+    /// Runs until a shutdown has ended.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.drain().await;
+            if let Some(closing) = &self.closing
+                && (self.connections.is_empty() || closing.overdue)
+            {
+                return self.end();
+            }
+            let due = self.peers.poll_timeout();
+            let due = due.map(|mono| self.shared.clock.instant(mono + self.stalled));
+            let flushed = self.closing.as_ref().map(|closing| closing.until);
+            let at = [due, flushed].into_iter().flatten().min();
+            tokio::select! {
+                biased;
+                event = self.events.recv() => match event {
+                    Some(event) => self.handle(event),
+                    None => return,
+                },
+                () = sleep_until(at.unwrap_or_else(Instant::now)), if at.is_some() => {
+                    self.handle_time(at);
+                }
+            }
+        }
+    }
+
+    fn handle_time(&mut self, at: Option<Instant>) {
+        let late = at.map_or(Duration::ZERO, |at| at.elapsed());
+        if late > LATE {
+            // what has come meanwhile is read before anybody is judged
+            self.stalled += late;
+        }
+        if let Some(closing) = &self.closing
+            && closing.until <= Instant::now()
+        {
+            for (link, connection) in &self.connections {
+                tracing::debug!(?link, "not flushed in time");
+                close(&connection.commands, CloseReason::Shutdown, None);
+            }
+            if let Some(closing) = &mut self.closing {
+                // each of them answers at once, unless a callback of the program blocks it
+                closing.overdue = std::mem::replace(&mut closing.told, true);
+                closing.until += STOP_TIME;
+            }
+        }
+        self.peers.handle_timeout(self.now());
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Want(node) if node == self.shared.node => {
+                let reason = CloseReason::Transport("this is the node itself".to_owned());
+                self.unreachable(&node, reason);
+            }
+            Event::Want(node) => self.peers.want(&node, now),
+            Event::Candidate { facts, commands } => {
+                let candidate = Candidate {
+                    link: facts.link,
+                    node: facts.node.clone(),
+                    incarnation: facts.incarnation,
+                    identity: facts.identity,
+                    dialed: facts.dialed,
+                };
+                let connection = Connection {
+                    facts,
+                    commands,
+                    up: None,
+                };
+                self.connections.insert(candidate.link, connection);
+                self.peers.handle_candidate(candidate, now);
+            }
+            Event::Activated(link) => {
+                if let Err(reason) = self.peers.handle_activate(link, now)
+                    && let Some(connection) = self.connections.get(&link)
+                {
+                    // its task tells when it has ended
+                    close(&connection.commands, reason, None);
+                }
+            }
+            Event::Alive(link) => self.peers.handle_alive(link, now),
+            Event::Closed(link, reason) => {
+                if self.connections.contains_key(&link) {
+                    self.peers.handle_closed(link, reason, now);
+                    // a link is still named in the output that follows
+                    if self.connections.get(&link).is_some_and(|c| c.up.is_none()) {
+                        self.connections.remove(&link);
+                    }
+                }
+            }
+            Event::DialFailed(node, reason) => self.peers.handle_dial_failed(&node, reason, now),
+            Event::Shutdown { flush, done } => self.handle_shutdown(flush, done),
+        }
+    }
+
+    fn handle_shutdown(&mut self, flush: Duration, done: oneshot::Sender<()>) {
+        let until = Instant::now() + flush.min(Duration::from_secs(86_400));
+        if let Some(closing) = &mut self.closing {
+            closing.until = closing.until.min(until);
+            closing.done.push(done);
+            return;
+        }
+        tracing::info!(node = %self.shared.node, "shutting down");
+        self.shared.stage.send_replace(Stage::Closing);
+        self.closing = Some(Closing {
+            until,
+            told: false,
+            overdue: false,
+            cells: self.shared.cells.shut(),
+            done: vec![done],
+        });
+        self.peers.handle_shutdown();
+        for connection in self.connections.values() {
+            if let Some(up) = &connection.up {
+                up.flush();
+            }
+        }
+    }
+
+    /// After the last link: what was never sent is lost, all monitors that are left fire.
+    fn end(&mut self) {
+        let Some(closing) = self.closing.take() else {
+            return;
+        };
+        for cell in closing.cells {
+            let mut state = cell.lock();
+            let node = state.peer.node().clone();
+            let closed = state.peer.close(&CloseReason::Shutdown);
+            drop(state);
+            self.fire(&node, closed, &CloseReason::Shutdown);
+            cell.lock().peer.reopen();
+        }
+        for done in closing.done {
+            // nobody may wait any more
+            let _ = done.send(());
+        }
+    }
+
+    async fn drain(&mut self) {
+        while let Some(output) = self.peers.poll_output() {
+            match output {
+                PeersOutput::Dial(node) => self.dials.dial(node),
+                PeersOutput::Activate { link, node, tell } => self.activate(link, node, tell),
+                PeersOutput::Refuse { link, reason } => {
+                    if let Some(connection) = self.connections.remove(&link) {
+                        self.refuse(&connection.facts, &reason);
+                        close(&connection.commands, reason, None);
+                    }
+                }
+                PeersOutput::Lost { link, node, reason } => self.lost(link, node, reason).await,
+                PeersOutput::Probe(link) => self.probe(link),
+                PeersOutput::Unreachable { node, reason } => self.unreachable(&node, reason),
+            }
+        }
+    }
+
+    fn refuse(&self, facts: &Facts, reason: &CloseReason) {
+        self.shared.counters.refused_by_rule.add(1);
+        match reason {
+            CloseReason::Duplicate | CloseReason::Shutdown => {
+                let (node, addr) = (&facts.node, &facts.addr);
+                tracing::debug!(peer_node = %node, peer_addr = addr, %reason, "connection closed");
+            }
+            _ => {
+                let node = Some(&facts.node);
+                self.shared
+                    .refused(&facts.addr, facts.node.as_str(), node, reason.to_string());
+            }
+        }
+    }
+
+    fn activate(&mut self, link: LinkId, node: NodeId, tell: bool) {
+        let Some(connection) = self.connections.get_mut(&link) else {
+            return;
+        };
+        let facts = &connection.facts;
+        let Some(cell) = self.shared.cells.for_link(&node) else {
+            return;
+        };
+        let now = self.shared.clock.now();
+        let handle = LinkHandle::new(facts.clone(), cell.clone(), now.mono);
+        connection.up = Some(handle.clone());
+        self.shared.links.insert(&handle);
+        let timeout = self.shared.limits.link_timeout.min(facts.peer_link_timeout);
+        let params = LinkParams {
+            link,
+            format: facts.format.clone(),
+            peer_window_bytes: facts.peer_window_bytes,
+            peer_frame_bytes_max: facts.peer_frame_bytes_max,
+            peer_message_bytes_max: facts.peer_message_bytes_max,
+            keepalive: timeout / 4,
+        };
+        let wake = cell.lock().peer.activate(params, now);
+        self.shared.wake(&cell, &node, wake);
+        self.shared.counters.links_up.add(1);
+        tracing::info!(
+            peer_node = %node, peer_addr = facts.addr, incarnation = %facts.incarnation, ?link,
+            initiator = facts.initiator, mode = ?facts.mode, security = facts.security,
+            proof = facts.proof, format = facts.format.name(), "link up"
+        );
+        self.shared.emit(NodeEvent::Up {
+            node,
+            incarnation: facts.incarnation,
+        });
+        // never full: a connection gets one of each command at most
+        let _ = connection
+            .commands
+            .try_send(Command::Activate { tell, handle });
+    }
+
+    /// M6, in strict order: nothing more comes in, the monitors fire, the way is open again.
+    async fn lost(&mut self, link: LinkId, node: NodeId, reason: CloseReason) {
+        let Some(connection) = self.connections.remove(&link) else {
+            return;
+        };
+        let (stopped, stop) = oneshot::channel();
+        close(&connection.commands, reason.clone(), Some(stopped));
+        // an error says that it had stopped before
+        let _ = stop.await;
+        self.shared.links.remove(link, &node);
+        if let Some(up) = connection.up {
+            let closed = up.cell.lock().peer.close(&reason);
+            self.fire(&node, closed, &reason);
+            let wake = up.cell.lock().peer.reopen();
+            self.shared.wake(&up.cell, &node, wake);
+            up.cell.room.notify_waiters();
+        }
+        self.shared.counters.links_down.add(1);
+        tracing::info!(peer_node = %node, peer_addr = connection.facts.addr, ?link, %reason, "link down");
+        self.shared.cells.collect(&node);
+        self.shared.emit(NodeEvent::Down { node, reason });
+    }
+
+    fn unreachable(&self, node: &NodeId, reason: CloseReason) {
+        if let Some(cell) = self.shared.cells.get(node) {
+            let closed = cell.lock().peer.close(&reason);
+            self.fire(node, closed, &reason);
+            let wake = cell.lock().peer.reopen();
+            self.shared.wake(&cell, node, wake);
+            cell.room.notify_waiters();
+            self.shared.cells.collect(node);
+        }
+        tracing::info!(peer_node = %node, %reason, "unreachable");
+        self.shared.emit(NodeEvent::Unreachable {
+            node: node.clone(),
+            reason,
+        });
+    }
+
+    fn fire(&self, node: &NodeId, closed: Closed<super::Watch>, reason: &CloseReason) {
+        fire(closed.fired);
+        let to = PortId::of_node(node.clone());
+        self.shared.lost(to, closed.lost, reason.to_string());
+    }
+
+    fn probe(&mut self, link: LinkId) {
+        if let Some(up) = self.connections.get(&link).and_then(|c| c.up.as_ref()) {
+            self.probes += 1;
+            up.ask_whether_alive();
+            let wake = up.cell.lock().peer.reply(link, Reply::Ping(self.probes));
+            self.shared.wake(&up.cell, &up.facts.node, wake);
+        }
+    }
+}
+
+/// Ends a connection; `stopped` is answered when its session has ended.
+fn close(
+    commands: &mpsc::Sender<Command>,
+    reason: CloseReason,
+    stopped: Option<oneshot::Sender<()>>,
+) {
+    // where it fails, the connection has ended or has been told before
+    let _ = commands.try_send(Command::Close { reason, stopped });
+}

@@ -1,0 +1,301 @@
+//! A link: one task that reads, hands on whole batches and judges silence, and writes what the peer's cell has ready.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    io::{ReadHalf, WriteHalf},
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    NodePorts, Watch,
+    cells::{fire, join},
+    connection::{Command, End, Io, ended},
+    driver::{Event, LATE},
+    shared::{LinkHandle, Shared},
+    stream::{Outgoing, flush, read_batch},
+    transport::Stream,
+};
+use crate::proto::{
+    close::CloseReason,
+    id::{PortId, PortName},
+    limits::Now,
+    node::{
+        peer::{Fired, PeerFrame, Wake},
+        session::{Reactions, Session, SessionParams},
+    },
+};
+
+/// What is transmitted in one write, about.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// Runs the link until it ends. The session has ended when this returns.
+pub(super) async fn run<P: NodePorts>(
+    shared: &Arc<Shared<P>>,
+    handle: Arc<LinkHandle>,
+    io: &mut Io,
+    commands: &mut mpsc::Receiver<Command>,
+) -> End {
+    let facts = &handle.facts;
+    shared.ports.link_up(facts.link, &facts.node);
+    let params = SessionParams {
+        link: facts.link,
+        node: facts.node.clone(),
+        incarnation: facts.incarnation,
+        format: facts.format.clone(),
+        link_timeout: shared.limits.link_timeout,
+    };
+    let session = Session::new(
+        params,
+        &shared.limits,
+        shared.policy.clone(),
+        shared.clock.now(),
+    );
+    let mut reader = Reader {
+        shared,
+        handle: &handle,
+        session,
+        reactions: Reactions::default(),
+        stalled: Duration::ZERO,
+    };
+    let writer = Writer {
+        shared,
+        handle: &handle,
+    };
+    let end = loop {
+        tokio::select! {
+            biased;
+            command = commands.recv() => match command {
+                Some(Command::Close { reason, stopped }) => break End { reason, stopped },
+                Some(Command::Activate { .. }) => continue,
+                None => break CloseReason::Shutdown.into(),
+            },
+            reason = reader.run(&mut io.read, &mut io.input) => break reason.into(),
+            reason = writer.run(&mut io.write, &mut io.output) => break reason.into(),
+        }
+    };
+    reader.session.close(&*shared.ports);
+    shared.ports.link_down(facts.link);
+    end
+}
+
+struct Reader<'a, P: NodePorts> {
+    shared: &'a Arc<Shared<P>>,
+    handle: &'a Arc<LinkHandle>,
+    session: Session<P>,
+    reactions: Reactions,
+    /// Time in which this process stood still is not held against the peer (M7).
+    stalled: Duration,
+}
+
+impl<P: NodePorts> Reader<'_, P> {
+    /// The time as the session is told it.
+    fn now(&self) -> Now {
+        let mut now = self.shared.clock.now();
+        now.mono = now.mono.saturating_sub(self.stalled);
+        now
+    }
+
+    async fn run(
+        &mut self,
+        stream: &mut ReadHalf<Box<dyn Stream>>,
+        input: &mut bytes::BytesMut,
+    ) -> CloseReason {
+        // what came right behind ACTIVATE
+        if let Err(reason) = self.take(input) {
+            return reason;
+        }
+        let tick = self.shared.limits.link_timeout / 4;
+        let mut timer = std::pin::pin!(sleep_until(Instant::now() + tick));
+        loop {
+            let done = tokio::select! {
+                biased;
+                // before any judgement: what has come counts, however late it is looked at
+                got = read_batch(stream, input) => match ended(got) {
+                    Ok(count) => {
+                        self.shared.counters.bytes_in.add(count as u64);
+                        self.take(input)
+                    }
+                    Err(reason) => Err(reason),
+                },
+                () = self.handle.reader.notified() => self.room(),
+                () = timer.as_mut() => {
+                    let late = timer.deadline().elapsed();
+                    if late > LATE {
+                        self.stalled += late;
+                    }
+                    let now = self.now();
+                    let ports = &*self.shared.ports;
+                    let judged = self.session.handle_timeout(now, ports, &mut self.reactions);
+                    // short ticks, so that a standstill at any time is noticed
+                    let due = self.shared.clock.instant(self.session.poll_timeout() + self.stalled);
+                    timer.as_mut().reset(due.min(Instant::now() + tick));
+                    self.react().and(judged)
+                }
+            };
+            if let Err(reason) = done {
+                return reason;
+            }
+        }
+    }
+
+    /// Hands on what was read.
+    fn take(&mut self, input: &mut bytes::BytesMut) -> Result<(), CloseReason> {
+        if input.is_empty() {
+            return Ok(());
+        }
+        if self.handle.is_alive() {
+            self.shared
+                .tell_driver(Event::Alive(self.handle.facts.link));
+        }
+        let now = self.now();
+        let ports = &*self.shared.ports;
+        let taken = self
+            .session
+            .handle_bytes(input, now, ports, &mut self.reactions);
+        if let Some(rtt) = self.reactions.rtt.take() {
+            self.handle.measured(rtt);
+        }
+        self.react()?;
+        // a flood must not keep held messages waiting
+        self.room()?;
+        taken
+    }
+
+    /// There is room for held messages, or too much waits to be written.
+    fn room(&mut self) -> Result<(), CloseReason> {
+        if self.handle.is_overrun() {
+            return Err(CloseReason::Overrun);
+        }
+        let roomy = self.handle.take_room();
+        if roomy.is_empty() {
+            return Ok(());
+        }
+        let now = self.now();
+        for port in &roomy {
+            let ports = &*self.shared.ports;
+            self.session
+                .handle_room(port, now, ports, &mut self.reactions);
+        }
+        self.react()
+    }
+
+    /// What the batch asks for, under one lock; then, outside of it, the monitors; then what waited for them.
+    fn react(&mut self) -> Result<(), CloseReason> {
+        let Reactions {
+            replies, frames, ..
+        } = &mut self.reactions;
+        if replies.is_empty() && frames.is_empty() {
+            return Ok(());
+        }
+        let now = self.shared.clock.now();
+        let link = self.handle.facts.link;
+        let node = &self.handle.facts.node;
+        let cell = &self.handle.cell;
+        let mut wake = Wake::default();
+        let mut fired: Vec<Fired<Watch>> = Vec::new();
+        let mut settle: Vec<PortName> = Vec::new();
+        let mut losses = Vec::new();
+        let mut close = None;
+        let mut state = cell.lock();
+        for reply in replies.drain(..) {
+            join(&mut wake, state.peer.reply(link, reply));
+        }
+        for frame in frames.drain(..) {
+            if let PeerFrame::Loss { port, count, text } = &frame {
+                losses.push((port.clone(), *count, text.clone()));
+            }
+            let handled = state.peer.handle(link, frame, now);
+            fired.extend(handled.fired);
+            settle.extend(handled.settle);
+            close = close.or(handled.close);
+            join(&mut wake, handled.wake);
+        }
+        drop(state);
+        fire(fired);
+        if !settle.is_empty() {
+            let mut state = cell.lock();
+            for port in &settle {
+                join(&mut wake, state.peer.settle(link, port));
+            }
+        }
+        for (port, count, text) in losses {
+            self.shared
+                .lost(PortId::new(node.clone(), port), count, text);
+        }
+        self.shared.wake(cell, node, wake);
+        close.map_or(Ok(()), Err)
+    }
+}
+
+struct Writer<'a, P: NodePorts> {
+    shared: &'a Arc<Shared<P>>,
+    handle: &'a Arc<LinkHandle>,
+}
+
+impl<P: NodePorts> Writer<'_, P> {
+    /// Messages that cannot go over this link at all: a loss like any other (P2).
+    fn lost(&self) {
+        let cell = &self.handle.cell;
+        let node = &self.handle.facts.node;
+        let lost = cell.lock().peer.take_lost();
+        fire(lost.fired);
+        for port in lost.settle {
+            let Some(link) = lost.link else { continue };
+            let wake = cell.lock().peer.settle(link, &port);
+            self.shared.wake(cell, node, wake);
+            let reason = "it is too large for the peer, or its format cannot carry it";
+            self.shared
+                .lost(PortId::new(node.clone(), port), 1, reason.to_owned());
+        }
+    }
+
+    async fn run(
+        &self,
+        stream: &mut WriteHalf<Box<dyn Stream>>,
+        output: &mut Outgoing,
+    ) -> CloseReason {
+        let patience = self.shared.limits.link_timeout;
+        let cell = &self.handle.cell;
+        loop {
+            let now = self.shared.clock.now();
+            let (transmit, due, flushed) = {
+                let peer = &mut cell.lock().peer;
+                let transmit = peer.transmit(&mut output.bytes, WRITE_BYTES, now);
+                (transmit, peer.poll_timeout(), peer.is_flushed())
+            };
+            if transmit.room {
+                cell.room.notify_waiters();
+            }
+            if transmit.lost {
+                self.lost();
+            }
+            if !output.bytes.is_empty() {
+                match output.write(stream, patience).await {
+                    Ok(count) => self.shared.counters.bytes_out.add(count as u64),
+                    Err(error) => return CloseReason::Transport(error.to_string()),
+                }
+                if output.bytes.capacity() > 4 * WRITE_BYTES {
+                    // a frame that was larger than most
+                    output.bytes = Vec::new();
+                }
+                if transmit.more {
+                    continue;
+                }
+                if let Err(error) = flush(stream, patience).await {
+                    return CloseReason::Transport(error.to_string());
+                }
+                continue;
+            }
+            if flushed && self.handle.is_flushing() {
+                return CloseReason::Shutdown;
+            }
+            let until = due.map(|mono| self.shared.clock.instant(mono));
+            tokio::select! {
+                () = cell.writer.notified() => {}
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! What all tasks of a mesh share, and its links as the ports see them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    num::NonZeroU64,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+
+use super::{
+    LinkSink, NodePorts,
+    auth::{AuthConfig, Established},
+    cells::{Cells, PeerCell},
+    clock::Clock,
+    counters::Counters,
+    driver::Event,
+    events::{LinkInfo, MeshStats, NodeEvent},
+    gate::{Gate, RefusalLog},
+    transport::{Mode, SharedTransport, Stream},
+};
+use crate::proto::{
+    codec::Format,
+    id::{Incarnation, NodeId, PortId, PortName},
+    limits::Limits,
+    link::LinkId,
+    node::peer::{Reply, Wake},
+    policy::Policy,
+};
+
+/// Where a mesh stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Running,
+    /// Nothing new begins; links flush (L6).
+    Closing,
+}
+
+/// See the module.
+pub(super) struct Shared<P> {
+    pub(super) node: NodeId,
+    pub(super) limits: Limits,
+    pub(super) policy: Policy,
+    pub(super) auth: AuthConfig,
+    pub(super) transport: SharedTransport,
+    pub(super) ports: Arc<P>,
+    pub(super) clock: Clock,
+    pub(super) cells: Cells,
+    pub(super) links: Links,
+    pub(super) gate: Arc<Gate>,
+    pub(super) refusals: RefusalLog,
+    pub(super) counters: Counters,
+    pub(super) events: broadcast::Sender<NodeEvent>,
+    /// To the driver. Unbounded, since senders must not block, but short: every connection and every known node has at most
+    /// a few entries in it at a time.
+    pub(super) driver: mpsc::UnboundedSender<Event>,
+    /// Every task holds a receiver, so that the last one to end is noticed.
+    pub(super) stage: watch::Sender<Stage>,
+    next_link: AtomicU64,
+    addresses: Mutex<BTreeMap<NodeId, Vec<String>>>,
+}
+
+/// What a mesh is given, besides what its tasks make themselves.
+pub(super) struct Parts<P> {
+    pub(super) node: NodeId,
+    pub(super) limits: Limits,
+    pub(super) policy: Policy,
+    pub(super) auth: AuthConfig,
+    pub(super) transport: SharedTransport,
+    pub(super) ports: Arc<P>,
+    pub(super) addresses: BTreeMap<NodeId, Vec<String>>,
+    pub(super) driver: mpsc::UnboundedSender<Event>,
+}
+
+/// Addresses that are remembered for one node.
+const ADDRESSES_PER_NODE_MAX: usize = 16;
+/// Events that a listener may lag behind.
+const EVENTS_MAX: usize = 1024;
+
+impl<P: NodePorts> Shared<P> {
+    pub(super) fn new(parts: Parts<P>) -> Self {
+        Shared {
+            clock: Clock::start(),
+            cells: Cells::new(&parts.limits),
+            links: Links::default(),
+            gate: Gate::new(&parts.limits),
+            refusals: RefusalLog::default(),
+            counters: Counters::default(),
+            events: broadcast::Sender::new(EVENTS_MAX),
+            stage: watch::Sender::new(Stage::Running),
+            next_link: AtomicU64::new(1),
+            addresses: Mutex::new(parts.addresses),
+            node: parts.node,
+            limits: parts.limits,
+            policy: parts.policy,
+            auth: parts.auth,
+            transport: parts.transport,
+            ports: parts.ports,
+            driver: parts.driver,
+        }
+    }
+
+    /// A name for a connection, never used before.
+    pub(super) fn next_link(&self) -> LinkId {
+        let number = self.next_link.fetch_add(1, Ordering::Relaxed);
+        LinkId(NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX))
+    }
+
+    /// To the driver; when it has ended there is nothing left to drive.
+    pub(super) fn tell_driver(&self, event: Event) {
+        let _ = self.driver.send(event);
+    }
+
+    pub(super) fn emit(&self, event: NodeEvent) {
+        // nobody may be listening
+        let _ = self.events.send(event);
+    }
+
+    /// Does what a change of a peer asks for.
+    pub(super) fn wake(&self, cell: &PeerCell, node: &NodeId, wake: Wake) {
+        if wake.writer {
+            cell.writer.notify_one();
+        }
+        if wake.dial {
+            self.tell_driver(Event::Want(node.clone()));
+        }
+        if wake.overrun {
+            let link = cell.lock().peer.link();
+            if let Some(handle) = link.and_then(|link| self.links.get(link)) {
+                handle.overrun();
+            }
+        }
+    }
+
+    pub(super) fn stats(&self) -> MeshStats {
+        let counters = &self.counters;
+        MeshStats {
+            links_up: counters.links_up.get(),
+            links_down: counters.links_down.get(),
+            accepted: counters.accepted.get(),
+            dialled: counters.dialled.get(),
+            dials_failed: counters.dials_failed.get(),
+            refused_by_limit: counters.refused_by_limit.get(),
+            refused_by_auth: counters.refused_by_auth.get(),
+            refused_by_rule: counters.refused_by_rule.get(),
+            accept_errors: counters.accept_errors.get(),
+            lost: counters.lost.get(),
+            bytes_in: counters.bytes_in.get(),
+            bytes_out: counters.bytes_out.get(),
+            unauthenticated: self.gate.unauthenticated(),
+            links: self.links.all().len(),
+        }
+    }
+
+    /// Counts messages that were accepted and are lost (P2), and says so.
+    pub(super) fn lost(&self, to: PortId, count: u64, reason: String) {
+        if count > 0 {
+            self.counters.lost.add(count);
+            tracing::warn!(%to, count, %reason, "messages lost");
+            self.emit(NodeEvent::Undelivered { to, count, reason });
+        }
+    }
+
+    /// A connection is refused, by either side: logged with measure, so that a stranger cannot fill the log.
+    pub(super) fn refused(&self, addr: &str, key: &str, node: Option<&NodeId>, reason: String) {
+        let Some(untold) = self.refusals.take(key, self.clock.now().mono) else {
+            return;
+        };
+        let name = node.map_or("unknown", NodeId::as_str);
+        tracing::warn!(peer_addr = addr, peer_node = name, %reason, untold, "connection refused");
+        self.emit(NodeEvent::Refused {
+            addr: addr.to_owned(),
+            node: node.cloned(),
+            reason,
+        });
+    }
+
+    fn book(&self) -> MutexGuard<'_, BTreeMap<NodeId, Vec<String>>> {
+        let book = self.addresses.lock();
+        book.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where that node can be dialled.
+    pub(super) fn addresses(&self, node: &NodeId) -> Vec<String> {
+        self.book().get(node).cloned().unwrap_or_default()
+    }
+
+    /// That node answered at that address, as it proved: it is tried there first from now on.
+    pub(super) fn learn(&self, node: &NodeId, addr: &str) {
+        let mut book = self.book();
+        let known = book.entry(node.clone()).or_default();
+        known.retain(|other| other != addr);
+        known.insert(0, addr.to_owned());
+        known.truncate(ADDRESSES_PER_NODE_MAX);
+    }
+
+    /// Another node answered at that address than the one that was thought to.
+    pub(super) fn unlearn(&self, addr: &str) {
+        let mut book = self.book();
+        for known in book.values_mut() {
+            known.retain(|other| other != addr);
+        }
+        book.retain(|_, known| !known.is_empty());
+    }
+}
+
+impl<P: NodePorts> LinkSink for Shared<P> {
+    fn reply(&self, link: LinkId, reply: Reply) {
+        if let Some(handle) = self.links.get(link) {
+            let wake = handle.cell.lock().peer.reply(link, reply);
+            self.wake(&handle.cell, &handle.facts.node, wake);
+        }
+    }
+
+    fn room(&self, link: LinkId, port: &PortName) {
+        if let Some(handle) = self.links.get(link) {
+            handle.give_room(port);
+        }
+    }
+}
+
+/// What is known of an authenticated connection.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) link: LinkId,
+    pub(super) node: NodeId,
+    pub(super) incarnation: Incarnation,
+    pub(super) identity: [u8; 32],
+    pub(super) addr: String,
+    /// We opened it.
+    pub(super) initiator: bool,
+    /// It answers a dial that the driver asked for.
+    pub(super) dialed: bool,
+    pub(super) mode: Mode,
+    pub(super) security: String,
+    pub(super) proof: String,
+    pub(super) format: Format,
+    pub(super) peer_window_bytes: usize,
+    pub(super) peer_frame_bytes_max: usize,
+    pub(super) peer_message_bytes_max: usize,
+    pub(super) peer_link_timeout: Duration,
+}
+
+/// A link that is up.
+#[derive(Debug)]
+pub(super) struct LinkHandle {
+    pub(super) facts: Arc<Facts>,
+    pub(super) cell: Arc<PeerCell>,
+    pub(super) up_at: Duration,
+    /// The last round trip in microseconds and 1, or 0.
+    rtt: AtomicU64,
+    /// The driver wants to hear of the next byte.
+    probed: AtomicBool,
+    /// The writer ends the link when nothing is left to transmit (L6).
+    flushing: AtomicBool,
+    /// More control frames wait than the peer may leave unread.
+    overrun: AtomicBool,
+    /// Ports with room for what the session holds; no more than it holds messages for.
+    room: Mutex<BTreeSet<PortName>>,
+    pub(super) reader: Notify,
+}
+
+impl Facts {
+    /// Takes an established connection apart.
+    pub(super) fn new(
+        link: LinkId,
+        established: Established,
+        addr: String,
+        dialed: bool,
+    ) -> (Self, Box<dyn Stream>) {
+        let limits = established.limits;
+        let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let facts = Facts {
+            link,
+            node: established.node,
+            incarnation: established.incarnation,
+            identity: established.identity,
+            addr,
+            initiator: established.initiator,
+            dialed,
+            mode: established.mode,
+            security: established.security,
+            proof: established.proof,
+            format: established.format,
+            peer_window_bytes: bytes(limits.window_bytes),
+            peer_frame_bytes_max: bytes(limits.frame_bytes),
+            peer_message_bytes_max: bytes(limits.message_bytes),
+            peer_link_timeout: limits.link_timeout(),
+        };
+        (facts, established.stream)
+    }
+}
+
+impl LinkHandle {
+    pub(super) fn new(facts: Arc<Facts>, cell: Arc<PeerCell>, up_at: Duration) -> Arc<Self> {
+        Arc::new(LinkHandle {
+            facts,
+            cell,
+            up_at,
+            rtt: AtomicU64::new(0),
+            probed: AtomicBool::new(false),
+            flushing: AtomicBool::new(false),
+            overrun: AtomicBool::new(false),
+            room: Mutex::default(),
+            reader: Notify::new(),
+        })
+    }
+
+    fn give_room(&self, port: &PortName) {
+        let room = self.room.lock();
+        room.unwrap_or_else(PoisonError::into_inner)
+            .insert(port.clone());
+        self.reader.notify_one();
+    }
+
+    /// The driver is told of the next byte.
+    pub(super) fn ask_whether_alive(&self) {
+        self.probed.store(true, Ordering::Relaxed);
+    }
+
+    /// A byte has come; whether the driver wants to know.
+    pub(super) fn is_alive(&self) -> bool {
+        self.probed.load(Ordering::Relaxed) && self.probed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Ends the link when all is transmitted (L6).
+    pub(super) fn flush(&self) {
+        self.flushing.store(true, Ordering::Relaxed);
+        self.cell.writer.notify_one();
+    }
+
+    pub(super) fn is_flushing(&self) -> bool {
+        self.flushing.load(Ordering::Relaxed)
+    }
+
+    fn overrun(&self) {
+        self.overrun.store(true, Ordering::Relaxed);
+        self.reader.notify_one();
+    }
+
+    pub(super) fn is_overrun(&self) -> bool {
+        self.overrun.load(Ordering::Relaxed)
+    }
+
+    /// The ports that have room now.
+    pub(super) fn take_room(&self) -> BTreeSet<PortName> {
+        let room = self.room.lock();
+        std::mem::take(&mut *room.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn measured(&self, round_trip: Duration) {
+        let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX - 1);
+        self.rtt.store(micros + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn info(&self, mono: Duration) -> LinkInfo {
+        let facts = &self.facts;
+        LinkInfo {
+            node: facts.node.clone(),
+            incarnation: facts.incarnation,
+            addr: facts.addr.clone(),
+            initiator: facts.initiator,
+            mode: facts.mode,
+            security: facts.security.clone(),
+            proof: facts.proof.clone(),
+            format: facts.format.name().to_owned(),
+            rtt: match self.rtt.load(Ordering::Relaxed) {
+                0 => None,
+                more => Some(Duration::from_micros(more - 1)),
+            },
+            age: mono.saturating_sub(self.up_at),
+        }
+    }
+}
+
+const LINK_SHARDS: usize = 16;
+
+/// The links that are up: by name in shards, for the ports; by node, for everybody else.
+pub(super) struct Links {
+    shards: [RwLock<HashMap<LinkId, Arc<LinkHandle>>>; LINK_SHARDS],
+    nodes: watch::Sender<BTreeMap<NodeId, Arc<LinkHandle>>>,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Links {
+            shards: std::array::from_fn(|_| RwLock::default()),
+            nodes: watch::Sender::new(BTreeMap::new()),
+        }
+    }
+}
+
+impl Links {
+    fn shard(&self, link: LinkId) -> &RwLock<HashMap<LinkId, Arc<LinkHandle>>> {
+        let [first, ..] = &self.shards;
+        let at = (link.0.get() % LINK_SHARDS as u64) as usize;
+        self.shards.get(at).unwrap_or(first)
+    }
+
+    pub(super) fn get(&self, link: LinkId) -> Option<Arc<LinkHandle>> {
+        let shard = self.shard(link).read();
+        let shard = shard.unwrap_or_else(PoisonError::into_inner);
+        shard.get(&link).cloned()
+    }
+
+    pub(super) fn insert(&self, handle: &Arc<LinkHandle>) {
+        let link = handle.facts.link;
+        let shard = self.shard(link).write();
+        let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
+        shard.insert(link, handle.clone());
+        drop(shard);
+        self.nodes.send_modify(|nodes| {
+            nodes.insert(handle.facts.node.clone(), handle.clone());
+        });
+    }
+
+    pub(super) fn remove(&self, link: LinkId, node: &NodeId) {
+        let shard = self.shard(link).write();
+        let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
+        shard.remove(&link);
+        drop(shard);
+        self.nodes.send_modify(|nodes| {
+            nodes.remove(node);
+        });
+    }
+
+    /// The links by node, and news of their changes.
+    pub(super) fn watch(&self) -> watch::Receiver<BTreeMap<NodeId, Arc<LinkHandle>>> {
+        self.nodes.subscribe()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<LinkHandle>> {
+        self.nodes.borrow().values().cloned().collect()
+    }
+}
