@@ -14,7 +14,9 @@ pub enum CloseReason {
     #[error("another connection is the link")]
     Duplicate,
     /// The node ID is linked and answers (L2).
-    #[error("a node of this ID is linked already and answers: stop that one, or give this one another ID")]
+    #[error(
+        "a node of this ID is linked already and answers: stop that one, or give this one another ID"
+    )]
     NodeIdInUse,
     /// A later life of that node is known (L2).
     #[error("a later incarnation of that node is known")]

@@ -1,4 +1,6 @@
 //! Tests of the whole from outside: the rules of the house, the runtime, TLS, the command, the demo, the examples.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod formats;
+mod support;
 mod tidy;

@@ -25,7 +25,8 @@ const FLOORS: &[(&str, &[&str])] = &[
 /// The order inside `proto`: a module may name those of the levels below its own, and itself. Two names in one entry
 /// may name each other.
 const PROTO: &[&[&[&str]]] = &[
-    &[&["limits"], &["id"], &["naming"], &["close"]],
+    &[&["limits"], &["id"], &["close"]],
+    &[&["naming"]],
     &[&["value"]],
     &[&["codec"]],
     &[&["message"]],

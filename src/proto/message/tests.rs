@@ -1,10 +1,7 @@
 //! What becomes what (P7), and what is refused where.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Debug,
-};
+use std::{collections::BTreeMap, fmt::Debug};
 
 use serde::{Deserialize, Serialize};
 
@@ -88,12 +85,13 @@ struct Point {
 }
 #[derive(Serialize, Deserialize, PartialEq, Debug)]
 struct Pair(u8, String);
-#[derive(Serialize, Deserialize, PartialEq, Debug)]
+#[derive(Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Wrapped<T>(T);
 #[derive(Serialize, Deserialize, PartialEq, Debug)]
 struct Unit;
 
-#[test] // P7
+// P7
+#[test]
 fn tuples_are_the_list_and_other_types_a_list_of_one() {
     maps(("ping".to_owned(), 1u8), r#"["ping",1]"#);
     maps((1,), "[1]");
@@ -121,7 +119,8 @@ fn tuples_are_the_list_and_other_types_a_list_of_one() {
     maps(Ok::<u8, String>(3), r#"["Ok",3]"#);
 }
 
-#[test] // P7
+// P7
+#[test]
 fn enum_variants_are_their_tag_and_their_fields_in_order() {
     maps(Order::Stop, r#"["Stop"]"#);
     maps(Order::Rename("a".into()), r#"["Rename","a"]"#);
@@ -142,7 +141,8 @@ fn enum_variants_are_their_tag_and_their_fields_in_order() {
     not_decoded::<Order>("[]", "an empty list");
 }
 
-#[test] // P7
+// P7
+#[test]
 fn inside_a_message_enums_are_a_name_or_a_map() {
     maps(Order::Set(Colour::Red), r#"["set-colour","Red"]"#);
     maps(("c".to_owned(), Colour::Grey(1)), r#"["c",{"Grey":1}]"#);
@@ -152,7 +152,7 @@ fn inside_a_message_enums_are_a_name_or_a_map() {
         r#"[{"Mixed":{"g":2,"r":1}}]"#,
     );
     maps(
-        HashMap::from([(Wrapped("k".to_owned()), Point { x: 0.5, y: 0 })]).len(),
+        BTreeMap::from([(Wrapped("k".to_owned()), Point { x: 0.5, y: 0 })]).len(),
         "[1]",
     );
     not_decoded::<(Colour,)>(r#"["Grey"]"#, "a variant without its content");
@@ -161,14 +161,8 @@ fn inside_a_message_enums_are_a_name_or_a_map() {
     not_decoded::<(Point,)>("[[1.0,2]]", "invalid type: sequence");
 }
 
-impl std::hash::Hash for Wrapped<String> {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
-impl Eq for Wrapped<String> {}
-
-#[test] // P4
+// P4
+#[test]
 fn lists_that_do_not_fit_the_type_are_refused() {
     not_decoded::<(u8, u8)>("[1]", "invalid length 1");
     not_decoded::<(u8, u8)>("[1,2,3]", "a list of 3 values, expected 2");
@@ -182,7 +176,8 @@ fn lists_that_do_not_fit_the_type_are_refused() {
     decoded("[1]", 1.0);
 }
 
-#[test] // P7
+// P7
+#[test]
 fn arguments_are_what_follows_the_tag() {
     let message = encode(&("set", Colour::Grey(1)));
     for message in received(&message) {
@@ -265,7 +260,8 @@ enum HoldsFlatStruct {
     A(FlatStruct),
 }
 
-#[test] // P7
+// P7
+#[test]
 fn enums_without_positions_are_refused_with_the_reason() {
     let rest = BTreeMap::from([("y".to_owned(), 1)]);
     refused(
@@ -309,7 +305,8 @@ fn enums_without_positions_are_refused_with_the_reason() {
     );
 }
 
-#[test] // P3 P7
+// P3 P7
+#[test]
 fn what_has_no_place_in_the_data_model_is_refused_by_encode() {
     refused(f64::NAN, "NaN");
     refused(("a", f32::INFINITY), "value 1: NaN and infinities");
@@ -339,7 +336,8 @@ fn what_has_no_place_in_the_data_model_is_refused_by_encode() {
     refused(Twice, "the same key twice");
 }
 
-#[test] // P7
+// P7
+#[test]
 fn lengths_that_a_type_announces_wrongly_do_no_harm() {
     struct Liar(Option<usize>, usize);
     impl Serialize for Liar {
@@ -374,7 +372,8 @@ fn lengths_that_a_type_announces_wrongly_do_no_harm() {
     }
 }
 
-#[test] // P7
+// P7
+#[test]
 fn serde_sees_one_is_human_readable() {
     #[derive(PartialEq, Debug)]
     struct Sees(bool);
@@ -407,7 +406,8 @@ fn serde_sees_one_is_human_readable() {
     );
 }
 
-#[test] // P7
+// P7
+#[test]
 fn with_appended_adds_to_the_list() {
     for message in received(&encode(&("ping", 1))) {
         let more = message
