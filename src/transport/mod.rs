@@ -1,3 +1,7 @@
 //! Implementations of the runtime's transport: TCP with TLS 1.3, and memory.
 
 pub mod memory;
+#[cfg(feature = "tls")]
+mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
