@@ -15,12 +15,14 @@
 mod error;
 mod greeting;
 mod keys;
+mod known;
 mod negotiate;
 mod secret;
 mod state;
 
 pub use error::HandshakeError;
 pub use greeting::{Greeting, Local, PeerLimits, Pick, check_cluster, check_name};
+pub use known::{Credentials, Forgetful, KnownNodes, Proof};
 pub use secret::{Secret, SecretError, Secrets};
 pub use state::{
     Agreed, Channel, Initiator, InitiatorVerified, Responder, ResponderAnswered, ResponderVerified,

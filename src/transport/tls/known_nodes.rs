@@ -13,9 +13,10 @@ use super::{
     files::{self, Access, FileError},
     node_key::fingerprint,
 };
-use crate::{
-    proto::{handshake::HandshakeError, id::NodeId, naming},
-    runtime::auth::{KnownNodes, Proof},
+use crate::proto::{
+    handshake::{HandshakeError, KnownNodes, Proof},
+    id::NodeId,
+    naming,
 };
 
 const FILE_BYTES_MAX: u64 = 32 << 20;

@@ -1,8 +1,7 @@
 //! TCP with TLS 1.3: both sides prove themselves, by certificates of the cluster's CA or by raw keys and a shared secret.
 //!
 //! One attempt speaks one mode, which its ALPN names; there is no fallback. A connection that is up proves only the
-//! possession of a key (and, in certificate mode, of a certificate of the CA); the mesh handshake inside
-//! ([`runtime::auth`](crate::runtime::auth)) proves the rest.
+//! possession of a key (and, in certificate mode, of a certificate of the CA); the mesh handshake inside proves the rest.
 
 pub mod ca;
 mod config;

@@ -9,14 +9,11 @@ use super::{
     Identity, KnownNodesError, KnownNodesFile, NodeKey, NodeKeyError, TlsTransport,
     files::{self, FileError},
 };
-use crate::{
-    proto::{
-        handshake::{DEFAULT_CLUSTER, Secrets, check_cluster},
-        id::NodeId,
-        limits::Limits,
-        naming,
-    },
-    runtime::auth::Credentials,
+use crate::proto::{
+    handshake::{Credentials, DEFAULT_CLUSTER, Secrets, check_cluster},
+    id::NodeId,
+    limits::Limits,
+    naming,
 };
 
 /// Where a node keeps its key and what it remembers of others.

@@ -1,0 +1,4 @@
+//! TLS and the handshake through real sockets: first what must work, then everything that must not.
+
+mod accepted;
+mod support;
