@@ -17,10 +17,7 @@ use rustls::{
     version::TLS13,
 };
 
-use super::{
-    Identity, NodeKey,
-    verify::{CertificateVerifier, RawKeyVerifier},
-};
+use super::{Identity, NodeKey, raw_key::RawKeyVerifier, verify::CertificateVerifier};
 use crate::proto::handshake::Mode;
 
 /// What TLS clear text shows of a node.

@@ -12,6 +12,7 @@ mod known_nodes;
 mod leaf;
 mod name;
 mod node_key;
+mod raw_key;
 mod secret;
 mod setup;
 mod stream;
