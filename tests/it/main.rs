@@ -5,3 +5,4 @@ mod formats;
 mod support;
 mod tidy;
 mod tls;
+mod vectors;
