@@ -29,7 +29,8 @@ pub enum ParseIdError {
     },
 }
 
-fn check(text: &str) -> Result<(), ParseIdError> {
+/// Whether the text is a node ID or a port name (the empty one too).
+pub(crate) fn check(text: &str) -> Result<(), ParseIdError> {
     if text.len() > NAME_BYTES_MAX {
         return Err(ParseIdError::TooLong(text.len()));
     }

@@ -3,14 +3,21 @@
 
 use std::time::Duration;
 
+use super::reason;
 use crate::proto::{
     close::CloseReason,
     codec::Format,
     id::{NodeId, PortName},
     limits::{Limits, Now},
-    link::LinkId,
+    link::{
+        LinkId,
+        frame::Frame,
+        lane::Item,
+        outbound::{Outbound, Terms},
+        window::Lie,
+    },
     message::{Message, Reason},
-    monitor::WatchId,
+    monitor::{WatchId, Watches},
 };
 
 /// What the caller must do after it changed a [`Peer`].
@@ -152,39 +159,66 @@ pub enum Reply {
 /// See the module. `W` is what is to happen when a monitor fires.
 #[derive(Debug)]
 pub struct Peer<W> {
-    _w: std::marker::PhantomData<W>,
+    node: NodeId,
+    limits: Limits,
+    link: Option<LinkId>,
+    /// Between [`Self::close`] and [`Self::reopen`].
+    is_closed: bool,
+    watches: Watches<W>,
+    out: Outbound,
+    /// The writer was told that there is something, and has not run dry since.
+    is_writer_awake: bool,
+    is_dial_wanted: bool,
 }
 
-#[allow(unused_variables)]
 impl<W> Peer<W> {
     /// A node without a link.
     pub fn new(node: NodeId, limits: &Limits) -> Self {
-        todo!()
+        Peer {
+            node,
+            limits: limits.clone(),
+            link: None,
+            is_closed: false,
+            watches: Watches::default(),
+            out: Outbound::new(limits),
+            is_writer_awake: false,
+            is_dial_wanted: false,
+        }
     }
 
     /// Its ID.
     pub fn node(&self) -> &NodeId {
-        todo!()
+        &self.node
     }
 
     /// The link that is up, if one is.
     pub fn link(&self) -> Option<LinkId> {
-        todo!()
+        self.link
     }
 
     // --- commands; each may be called at any time, with a link or without one (P3) ---
 
-    /// Queues a message. Never blocks. `Err`: nothing was queued.
+    /// Queues a message. Never blocks.
+    ///
+    /// # Errors
+    /// Nothing was queued: the queue is full, or the peer takes no message of that size.
     pub fn send(
         &mut self,
         port: &PortName,
         message: Message,
         now: Now,
     ) -> Result<Wake, SendRefused> {
-        todo!()
+        let message = self.admit(message)?;
+        let watch = false;
+        self.out.push(port, Item::Send { message, watch }, now);
+        Ok(self.wake())
     }
 
-    /// A message whose frame carries a monitor on its port (S4): like [`Self::monitor`] and then [`Self::send`], in one frame.
+    /// A message whose frame carries a monitor on its port (S4): like [`Self::monitor`] and then [`Self::send`], in one
+    /// frame.
+    ///
+    /// # Errors
+    /// As for [`Self::send`]; nothing was queued and no monitor added.
     pub fn call(
         &mut self,
         port: &PortName,
@@ -192,25 +226,50 @@ impl<W> Peer<W> {
         watch: W,
         now: Now,
     ) -> Result<(WatchId, Wake), (SendRefused, W)> {
-        todo!()
+        let message = match self.admit(message) {
+            Ok(message) => message,
+            Err(refused) => return Err((refused, watch)),
+        };
+        let (id, watch) = self.watches.add(port, watch);
+        self.out.push(port, Item::Send { message, watch }, now);
+        Ok((id, self.wake()))
     }
 
     /// Adds a monitor on a port there (M2, M4, M5). For the node port: fires only with the link.
     pub fn monitor(&mut self, port: &PortName, watch: W, now: Now) -> (WatchId, Wake) {
-        todo!()
+        let (id, ask) = self.watches.add(port, watch);
+        if ask {
+            self.out.push(port, Item::Monitor, now);
+        }
+        (id, self.wake())
     }
 
     /// Takes a monitor back. `None`: it fired already. After this it never fires.
     pub fn unmonitor(&mut self, port: &PortName, id: WatchId) -> (Option<W>, Wake) {
-        todo!()
+        let watch = self.watches.remove(port, id);
+        while let Some(port) = self.watches.evict() {
+            if !self.out.cancel_monitor(&port) {
+                self.out.queue(&port, Item::Unmonitor);
+            }
+        }
+        (watch, self.wake())
     }
 
-    /// Kills a port there, behind what was sent to it before, within `Limits::kill_wait` (M4).
+    /// Kills a port there, behind what was sent to it before, within `Limits::kill_wait` (M4). A reason that is too
+    /// long is shortened to its tag.
     pub fn kill(&mut self, port: &PortName, reason: &Reason, now: Now) -> Wake {
-        todo!()
+        if !port.is_node_port() {
+            let reason = reason::encode(reason, &self.limits);
+            let deadline = now.mono + self.limits.kill_wait;
+            self.out.push(port, Item::Kill { reason, deadline }, now);
+        }
+        self.wake()
     }
 
     /// Asks for a new port of that name there.
+    ///
+    /// # Errors
+    /// As for [`Self::send`].
     pub fn spawn(
         &mut self,
         port: &PortName,
@@ -218,12 +277,18 @@ impl<W> Peer<W> {
         args: Message,
         now: Now,
     ) -> Result<Wake, SendRefused> {
-        todo!()
+        let args = self.admit(args)?;
+        let function = function.into();
+        self.out.push(port, Item::Spawn { function, args }, now);
+        Ok(self.wake())
     }
 
-    /// Whether a message of that size would be accepted now; for [awaiting] senders.
+    /// Whether a message of that size would be accepted now; for [awaiting] senders. They are told by
+    /// [`Transmit::room`], and have to try again after [`Self::close`] too.
+    ///
+    /// [awaiting]: SendRefused::Full
     pub fn has_room(&self, bytes: usize) -> bool {
-        todo!()
+        self.out.has_room(bytes)
     }
 
     /// Whether all that was accepted has been transmitted, and the peer holds none of it for a full mailbox (L6).
@@ -233,59 +298,206 @@ impl<W> Peer<W> {
 
     /// Whether anything needs the peer: queued, unacknowledged, or a monitor.
     pub fn is_wanted(&self) -> bool {
-        todo!()
+        self.out.is_busy() || !self.watches.is_empty()
     }
 
     // --- the link's side ---
 
-    /// A link is up: what was queued goes out over it.
+    /// A link is up: what was queued goes out over it. Nothing happens while another is up, or before
+    /// [`Self::reopen`].
     pub fn activate(&mut self, params: LinkParams, now: Now) -> Wake {
-        todo!()
+        if self.link.is_some() || self.is_closed {
+            return Wake::default();
+        }
+        self.link = Some(params.link);
+        self.is_dial_wanted = false;
+        let terms = Terms {
+            format: params.format,
+            frame_bytes_max: params.peer_frame_bytes_max,
+            message_bytes_max: params.peer_message_bytes_max,
+            keepalive: params.keepalive,
+        };
+        self.out.activate(terms, params.peer_window_bytes, now);
+        self.wake()
     }
 
     /// Queues a control frame on that link; ignored when `link` is not the link any more.
     pub fn reply(&mut self, link: LinkId, reply: Reply) -> Wake {
-        todo!()
+        if self.link != Some(link) {
+            return Wake::default();
+        }
+        let control = &mut self.out.control;
+        match reply {
+            Reply::Progress(done) => control.progress(done),
+            Reply::Hold { port, bytes } => control.held(&port, bytes.into()),
+            Reply::Resume { port, bytes } => control.held(&port, -i128::from(bytes)),
+            Reply::Loss { port, count, text } => control.loss(&port, count, &text),
+            Reply::Ping(number) => control.push(Frame::Ping(number)),
+            Reply::Pong(number) => control.pong(number),
+            Reply::LossSettled { port } => control.loss_settled(&port),
+            Reply::Down { port, reason } => {
+                if let Some(terms) = self.out.terms() {
+                    let reason = reason::encode_as(&reason, &terms.format, &self.limits);
+                    self.out.down(port, reason);
+                }
+            }
+        }
+        let bound = self
+            .limits
+            .outbound_bytes_max
+            .saturating_add(self.limits.monitors_per_link_max.saturating_mul(64));
+        let mut wake = self.wake();
+        wake.overrun = self.out.control_bytes() > bound;
+        wake
     }
 
-    /// Appends at most about `budget` bytes of frames to `buf`; whether anything was appended, and whether more could be at once.
+    /// Appends at most about `budget` bytes of frames to `buf`, control frames first.
     pub fn transmit(&mut self, buf: &mut Vec<u8>, budget: usize, now: Now) -> Transmit {
-        todo!()
+        let sent = self.out.transmit(buf, budget, now);
+        self.is_writer_awake = sent.more;
+        Transmit {
+            more: sent.more,
+            room: sent.room,
+            lost: sent.lost,
+        }
     }
 
-    /// What the session read. The monitors that fire are called outside the lock; then, when [`Handled::settle`] names ports, [`Self::settle`].
+    /// What the session read. The monitors that fire are called outside the lock; then, when [`Handled::settle`] names a
+    /// port, [`Self::settle`].
     pub fn handle(&mut self, link: LinkId, frame: PeerFrame, now: Now) -> Handled<W> {
-        todo!()
+        let _ = now;
+        let mut handled = Handled {
+            fired: Vec::new(),
+            settle: None,
+            wake: Wake::default(),
+            close: None,
+        };
+        if self.link != Some(link) {
+            return handled;
+        }
+        let result = match frame {
+            PeerFrame::Progress(done) => self.out.handle_progress(done),
+            PeerFrame::Hold { port, bytes } => self.out.handle_hold(&port, bytes),
+            PeerFrame::Resume { port, bytes } => self.out.handle_resume(&port, bytes),
+            PeerFrame::Loss { port, text, .. } => {
+                let result = self.out.fence(&port, true);
+                handled.fired = self.fire_loss(&port, &text);
+                handled.settle = Some(port);
+                result
+            }
+            PeerFrame::Down { port, reason } => {
+                let watches = self.watches.down(&port);
+                handled.fired = fire(&port, watches, &reason);
+                Ok(())
+            }
+        };
+        handled.close = result
+            .err()
+            .map(|Lie(text)| CloseReason::Protocol(text.to_owned()));
+        handled.wake = self.wake();
+        handled
+    }
+
+    fn fire_loss(&mut self, port: &PortName, text: &str) -> Vec<Fired<W>> {
+        let reason = reason::transport_error(&self.node, text);
+        fire(port, self.watches.loss(port), &reason)
     }
 
     /// The monitors of a loss have fired: acknowledge it and let what waits behind it go (P2). Ignored when `link` is
     /// not the link any more.
     pub fn settle(&mut self, link: LinkId, port: &PortName) -> Wake {
-        todo!()
+        if self.link != Some(link) {
+            return Wake::default();
+        }
+        self.out.settle(port);
+        self.wake()
     }
 
     /// What [`Self::transmit`] could not bring out, after it said [`Transmit::lost`]: fire the monitors outside the
     /// lock, then [`Self::settle`] each port.
     pub fn take_lost(&mut self) -> Lost<W> {
-        todo!()
+        let mut lost = Lost {
+            link: self.link,
+            fired: Vec::new(),
+            settle: Vec::new(),
+        };
+        for (port, text) in self.out.take_lost() {
+            self.watches.forget_ask(&port);
+            lost.fired.append(&mut self.fire_loss(&port, &text));
+            lost.settle.push(port);
+        }
+        lost
     }
 
     /// The link (or the attempt to make one) is lost: takes out every monitor and drops what was accepted (M6). Until
     /// [`Self::reopen`] no link can be activated, so that the caller fires the monitors before anything later goes out.
-    /// What is queued in between belongs to the next link.
+    /// What is queued in between belongs to the next link. Senders that wait for room should be woken.
     pub fn close(&mut self, why: &CloseReason) -> Closed<W> {
-        todo!()
+        self.link = None;
+        self.is_closed = true;
+        self.is_writer_awake = false;
+        self.is_dial_wanted = false;
+        let reason = reason::transport_error(&self.node, &why.to_string());
+        let fired = self
+            .watches
+            .close()
+            .into_iter()
+            .flat_map(|(port, watches)| fire(&port, watches, &reason))
+            .collect();
+        Closed {
+            fired,
+            lost: self.out.reset(),
+        }
     }
 
     /// The monitors of [`Self::close`] have fired.
     pub fn reopen(&mut self) -> Wake {
-        todo!()
+        self.is_closed = false;
+        self.wake()
     }
 
     /// When [`Self::transmit`] has to be called though nobody woke the writer (keepalive, a kill whose wait ends).
     pub fn poll_timeout(&self) -> Option<Duration> {
-        todo!()
+        self.out.poll_timeout()
     }
+
+    fn admit(&mut self, message: Message) -> Result<Message, SendRefused> {
+        let bytes = message.encoded_len();
+        if let Some(terms) = self.out.terms()
+            && bytes > terms.message_bytes_max
+        {
+            let max = terms.message_bytes_max;
+            return Err(SendRefused::TooLarge { message, max });
+        }
+        if !self.out.has_room(bytes) {
+            self.out.starve();
+            return Err(SendRefused::Full(message));
+        }
+        Ok(message)
+    }
+
+    fn wake(&mut self) -> Wake {
+        let mut wake = Wake::default();
+        if self.link.is_some() {
+            wake.writer = !self.is_writer_awake && self.out.is_sendable();
+            self.is_writer_awake |= wake.writer;
+        } else if !self.is_closed && !self.is_dial_wanted && self.is_wanted() {
+            self.is_dial_wanted = true;
+            wake.dial = true;
+        }
+        wake
+    }
+}
+
+fn fire<W>(port: &PortName, watches: Vec<W>, reason: &Reason) -> Vec<Fired<W>> {
+    watches
+        .into_iter()
+        .map(|watch| Fired {
+            port: port.clone(),
+            watch,
+            reason: reason.clone(),
+        })
+        .collect()
 }
 
 /// What [`Peer::transmit`] did.

@@ -4,7 +4,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::BytesMut;
 
-use super::peer::{PeerFrame, Reply};
+use super::{
+    peer::{PeerFrame, Reply},
+    reason,
+};
 use crate::proto::{
     close::CloseReason,
     codec::Format,
@@ -13,16 +16,7 @@ use crate::proto::{
     link::LinkId,
     message::{Message, Reason},
     policy::Policy,
-    value::Value,
 };
-
-/// `["no_such_port", name]`: what a monitor on a port that never was or is gone fires with.
-pub fn no_such_port(name: &PortName) -> Reason {
-    Reason(vec![
-        Value::Text("no_such_port".into()),
-        Value::Text(name.as_str().into()),
-    ])
-}
 
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +47,7 @@ pub trait Ports {
     /// What a monitor on a port that [`Self::find`] does not know fires with: why its spawn failed where that is still
     /// remembered (S2), else `["no_such_port", name]`.
     fn dead_reason(&self, name: &PortName) -> Reason {
-        no_such_port(name)
+        reason::no_such_port(name)
     }
     /// No longer.
     fn unwatch(&self, port: &Self::Port, link: LinkId);

@@ -1,0 +1,150 @@
+//! Control frames that wait to go out, before everything that travels in lanes. What can be said once is said once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::frame::Frame;
+use crate::proto::{id::PortName, limits::Now};
+
+/// A PROGRESS that frees little waits this long for something to travel with.
+const PROGRESS_DELAY: Duration = Duration::from_millis(20);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Control {
+    /// Frames, in order.
+    bytes: Vec<u8>,
+    /// HOLD (positive) and RESUME (negative) that were not told yet, one sum a port.
+    held: BTreeMap<PortName, i128>,
+    /// Losses that were told and not acknowledged: at most one a port (P2).
+    told: BTreeSet<PortName>,
+    /// What the peer asked last. Older questions are answered by it.
+    pong: Option<u64>,
+    progress: Progress,
+}
+
+#[derive(Debug)]
+struct Progress {
+    done: u64,
+    told: u64,
+    /// More than this is told at once.
+    step: u64,
+    /// When less is told on its own.
+    due: Option<Duration>,
+}
+
+impl Control {
+    /// `window`: what this node grants the peer.
+    pub(crate) fn new(window: usize) -> Self {
+        Control {
+            bytes: Vec::new(),
+            held: BTreeMap::new(),
+            told: BTreeSet::new(),
+            pong: None,
+            progress: Progress {
+                done: 0,
+                told: 0,
+                step: (window as u64 / 16).max(1),
+                due: None,
+            },
+        }
+    }
+
+    /// A frame that has no other place.
+    pub(crate) fn push(&mut self, frame: Frame<'_>) {
+        frame.encode(&mut self.bytes);
+    }
+
+    pub(crate) fn pong(&mut self, number: u64) {
+        self.pong = Some(number);
+    }
+
+    pub(crate) fn progress(&mut self, done: u64) {
+        self.progress.done = self.progress.done.max(done);
+    }
+
+    /// HOLD of that many bytes, RESUME of as many below zero. Told before the PROGRESS that covers them.
+    pub(crate) fn held(&mut self, port: &PortName, bytes: i128) {
+        if let Some(sum) = self.held.get_mut(port) {
+            *sum += bytes;
+            if *sum == 0 {
+                self.held.remove(port);
+            }
+        } else if bytes != 0 {
+            self.held.insert(port.clone(), bytes);
+        }
+    }
+
+    /// A loss, unless one is told already.
+    pub(crate) fn loss(&mut self, port: &PortName, count: u64, text: &str) {
+        if self.told.insert(port.clone()) {
+            self.push(Frame::Loss {
+                port: port.as_str(),
+                count,
+                text,
+            });
+        }
+    }
+
+    /// The loss on that port was acknowledged.
+    pub(crate) fn loss_settled(&mut self, port: &PortName) {
+        self.told.remove(port);
+    }
+
+    /// Bytes that wait, about.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() + self.held.len() * 32
+    }
+
+    /// Whether something is to go out without waiting.
+    pub(crate) fn is_urgent(&self) -> bool {
+        !self.bytes.is_empty()
+            || !self.held.is_empty()
+            || self.pong.is_some()
+            || self.progress.done - self.progress.told >= self.progress.step
+    }
+
+    /// Whether the writer has to see it, be it only to know when.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_urgent() || (self.progress.done > self.progress.told && self.progress.due.is_none())
+    }
+
+    /// Appends all that is to go out now. `along`: something else goes out anyway.
+    pub(crate) fn transmit(&mut self, buf: &mut Vec<u8>, along: bool, now: Now) {
+        let start = buf.len();
+        if buf.is_empty() {
+            std::mem::swap(buf, &mut self.bytes);
+        } else {
+            buf.append(&mut self.bytes);
+        }
+        for (port, bytes) in std::mem::take(&mut self.held) {
+            let port = port.as_str();
+            let size = bytes.unsigned_abs().try_into().unwrap_or(u64::MAX);
+            if bytes > 0 {
+                Frame::Hold { port, bytes: size }.encode(buf);
+            } else {
+                Frame::Resume { port, bytes: size }.encode(buf);
+            }
+        }
+        if let Some(number) = self.pong.take() {
+            Frame::Pong(number).encode(buf);
+        }
+        let progress = &mut self.progress;
+        let waiting = progress.done - progress.told;
+        if waiting > 0 {
+            let due = *progress.due.get_or_insert(now.mono + PROGRESS_DELAY);
+            if along || buf.len() > start || waiting >= progress.step || due <= now.mono {
+                Frame::Progress(progress.done).encode(buf);
+                progress.told = progress.done;
+                progress.due = None;
+            }
+        }
+    }
+
+    /// When something has to go out though nothing new came.
+    pub(crate) fn poll_timeout(&self) -> Option<Duration> {
+        self.progress.due
+    }
+}

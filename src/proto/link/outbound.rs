@@ -1,0 +1,636 @@
+//! What goes out over one link: control frames first, then what was written at once, then the lanes by turns.
+//!
+//! A frame whose lane is idle is written straight into a buffer that the writer takes as it is. Everything else waits
+//! in the lane of its port, and lanes take turns (deficit round robin, Shreedhar and Varghese), one fragment or as many
+//! small messages a turn, so that a large message never holds up another lane (P9).
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use super::{
+    OPEN_MESSAGES_MAX,
+    control::Control,
+    downs::Downs,
+    frame::{FRAME_BYTES_MIN, Frame, LENGTH_BYTES},
+    lane::{self, Entry, Item, Lanes, Partial, Place},
+    window::{LaneIndex, Lie, Window},
+};
+use crate::proto::{
+    codec::Format,
+    id::PortName,
+    limits::{Limits, Now},
+};
+
+/// The fast path stops when so many bytes are ready for the writer.
+const READY_BYTES: usize = 64 << 10;
+/// How many messages this node has in fragments on the way; fewer than the peer must allow.
+const PARTIALS_MAX: usize = OPEN_MESSAGES_MAX / 4;
+
+/// What was agreed on with the peer.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// How payloads are written.
+    pub(crate) format: Format,
+    /// The longest frame that is sent.
+    pub(crate) frame_bytes_max: usize,
+    /// The largest message that the peer takes, in its CBOR form.
+    pub(crate) message_bytes_max: usize,
+    /// A PING goes out when nothing else did for this long.
+    pub(crate) keepalive: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    limits: Limits,
+    terms: Option<Terms>,
+    window: Window,
+    pub(crate) control: Control,
+    pub(crate) downs: Downs,
+    ready: Vec<u8>,
+    lanes: Lanes,
+    ring: VecDeque<LaneIndex>,
+    blocked: Vec<LaneIndex>,
+    /// When kills that wait end their wait.
+    kills: BTreeSet<(Duration, LaneIndex)>,
+    partials: usize,
+    queued_bytes: usize,
+    queued_count: usize,
+    /// Senders may wait for room.
+    starved: bool,
+    /// Acknowledgements of losses that are not out yet.
+    acks: usize,
+    lost: Vec<(PortName, String)>,
+    last_sent: Duration,
+}
+
+impl Outbound {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Outbound {
+            limits: limits.clone(),
+            terms: None,
+            window: Window::new(0),
+            control: Control::new(limits.window_bytes),
+            downs: Downs::default(),
+            ready: Vec::new(),
+            lanes: Lanes::default(),
+            ring: VecDeque::new(),
+            blocked: Vec::new(),
+            kills: BTreeSet::new(),
+            partials: 0,
+            queued_bytes: 0,
+            queued_count: 0,
+            starved: false,
+            acks: 0,
+            lost: Vec::new(),
+            last_sent: Duration::ZERO,
+        }
+    }
+
+    /// A link is up: what waits may go.
+    pub(crate) fn activate(&mut self, mut terms: Terms, window: usize, now: Now) {
+        terms.frame_bytes_max = self
+            .limits
+            .fragment_bytes_max
+            .min(terms.frame_bytes_max)
+            .max(FRAME_BYTES_MIN);
+        self.window = Window::new(window);
+        self.terms = Some(terms);
+        self.last_sent = now.mono;
+    }
+
+    /// Everything but what is queued from now on is gone. How many messages and spawns were not known to be dealt with.
+    pub(crate) fn reset(&mut self) -> u64 {
+        let lost = self.queued_count as u64 + self.window.unprocessed_messages();
+        *self = Outbound::new(&self.limits);
+        lost
+    }
+
+    pub(crate) fn terms(&self) -> Option<&Terms> {
+        self.terms.as_ref()
+    }
+
+    /// Whether a message of that size fits into the queue.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.queued_count == 0
+            || (self.queued_count < self.limits.outbound_count_max
+                && self.queued_bytes.saturating_add(bytes) <= self.limits.outbound_bytes_max)
+    }
+
+    /// A sender was refused: tell when there is room.
+    pub(crate) fn starve(&mut self) {
+        self.starved = true;
+    }
+
+    /// Whether anything waits or is not known to be dealt with.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.lanes.len() > 0 || self.window.is_unprocessed()
+    }
+
+    /// Whether the writer has something to do.
+    pub(crate) fn is_sendable(&self) -> bool {
+        self.terms.is_some()
+            && (!self.ready.is_empty()
+                || !self.ring.is_empty()
+                || self.control.is_new()
+                || self.downs.is_new())
+    }
+
+    /// Control frames that wait, in bytes.
+    pub(crate) fn control_bytes(&self) -> usize {
+        self.control.len() + self.downs.len()
+    }
+
+    /// Sends an item at once, or queues it behind what waits for the same port.
+    pub(crate) fn push(&mut self, port: &PortName, item: Item, now: Now) {
+        let index = self.lanes.open(port);
+        if let Some(item) = self.write_at_once(index, item, now) {
+            self.queue(port, item);
+        }
+    }
+
+    /// Queues an item in the lane of its port.
+    pub(crate) fn queue(&mut self, port: &PortName, item: Item) {
+        let index = self.lanes.open(port);
+        let size = item.payload().map_or(0, |message| message.encoded_len());
+        if item.counts() {
+            self.queued_bytes += size;
+            self.queued_count += 1;
+            if self.queued_bytes > self.limits.outbound_bytes_max / 2
+                || self.queued_count > self.limits.outbound_count_max / 2
+            {
+                self.starved = true;
+            }
+        }
+        let Some(lane) = self.lanes.get(index) else {
+            return;
+        };
+        match &item {
+            Item::Kill { deadline, .. } => {
+                if lane.kill.is_some() || lane.kill_due {
+                    // the one that waits kills the port; nobody could tell a second one
+                    return;
+                }
+                lane.kill = Some(*deadline);
+                self.kills.insert((*deadline, index));
+            }
+            Item::Monitor => lane.asks += 1,
+            _ => {}
+        }
+        lane.items.push_back(Entry {
+            item,
+            size,
+            generation: (!lane.share.is_held()).then(|| self.downs.enter()),
+        });
+        self.schedule(index);
+    }
+
+    /// The fast path. Gives the item back when it has to wait.
+    fn write_at_once(&mut self, index: LaneIndex, item: Item, now: Now) -> Option<Item> {
+        let (Some(terms), Some(lane)) = (&self.terms, self.lanes.get(index)) else {
+            return Some(item);
+        };
+        let payload = item.payload();
+        let inner = item.head_len(&lane.port) + payload.map_or(0, |message| message.encoded_len());
+        let at_once = self.ring.is_empty()
+            && self.ready.len() < READY_BYTES
+            && lane.is_clear()
+            && inner + LENGTH_BYTES <= terms.frame_bytes_max
+            && payload.is_none_or(|message| *message.format() == terms.format)
+            && self.window.take(&mut lane.share, lane::cost(inner));
+        if !at_once {
+            return Some(item);
+        }
+        write(&mut self.ready, &lane.port, &item, inner, now);
+        self.window.sent(index, lane::cost(inner), item.counts());
+        None
+    }
+
+    /// Takes a MONITOR that still waits out of its lane. `false`: it is on its way, or there is none.
+    pub(crate) fn cancel_monitor(&mut self, port: &PortName) -> bool {
+        let Some(index) = self.lanes.find(port) else {
+            return false;
+        };
+        let Some(lane) = self.lanes.get(index) else {
+            return false;
+        };
+        if lane.asks == 0 {
+            return false;
+        }
+        let is_ask = |entry: &Entry| matches!(entry.item, Item::Monitor);
+        let Some(entry) = lane
+            .items
+            .iter()
+            .rposition(is_ask)
+            .and_then(|at| lane.items.remove(at))
+        else {
+            return false;
+        };
+        lane.asks -= 1;
+        self.leave(&entry);
+        self.schedule(index);
+        true
+    }
+
+    /// Puts the lane into the round where it has something to send.
+    fn schedule(&mut self, index: LaneIndex) {
+        let Some(lane) = self.lanes.get(index) else {
+            return;
+        };
+        match lane.place {
+            Place::Idle if lane.is_ready() => {
+                lane.place = Place::Ring;
+                self.ring.push_back(index);
+            }
+            Place::Idle => self.lanes.tidy(index),
+            Place::Ring | Place::Blocked => {}
+        }
+    }
+
+    /// There is room in the window: what waited for it may try again.
+    fn unblock(&mut self) {
+        for index in std::mem::take(&mut self.blocked) {
+            if let Some(lane) = self.lanes.get(index) {
+                lane.place = Place::Ring;
+                self.ring.push_back(index);
+            }
+        }
+    }
+
+    /// An item is not in its lane any more.
+    fn leave(&mut self, entry: &Entry) {
+        if entry.item.counts() {
+            self.left(entry.size);
+        }
+        if let Some(generation) = entry.generation {
+            self.downs.leave(generation);
+        }
+    }
+
+    fn left(&mut self, size: usize) {
+        self.queued_bytes = self.queued_bytes.saturating_sub(size);
+        self.queued_count = self.queued_count.saturating_sub(1);
+    }
+
+    // --- what the peer says ---
+
+    /// PROGRESS.
+    pub(crate) fn handle_progress(&mut self, progress: u64) -> Result<(), Lie> {
+        let mut done = Vec::new();
+        let result = self.window.handle_progress(progress, |lane, cost| {
+            match done.last_mut() {
+                Some((last, sum)) if *last == lane => *sum += cost,
+                _ => done.push((lane, cost)),
+            };
+        });
+        for (index, cost) in done {
+            if let Some(lane) = self.lanes.get(index) {
+                self.window.free(&mut lane.share, cost);
+            }
+            self.lanes.tidy(index);
+        }
+        self.unblock();
+        result
+    }
+
+    /// HOLD.
+    pub(crate) fn handle_hold(&mut self, port: &PortName, bytes: u64) -> Result<(), Lie> {
+        let lane = self
+            .lanes
+            .find(port)
+            .and_then(|index| self.lanes.get(index))
+            .ok_or(Lie("HOLD for a port that nothing is under way to"))?;
+        let began = !lane.share.is_held();
+        self.window.hold(&mut lane.share, bytes)?;
+        if began {
+            // DOWNs do not wait for a port that is stuck
+            for entry in &mut lane.items {
+                if let Some(generation) = entry.generation.take() {
+                    self.downs.leave(generation);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// RESUME.
+    pub(crate) fn handle_resume(&mut self, port: &PortName, bytes: u64) -> Result<(), Lie> {
+        let index = self
+            .lanes
+            .find(port)
+            .ok_or(Lie("RESUME for a port that nothing is held for"))?;
+        if let Some(lane) = self.lanes.get(index) {
+            self.window.resume(&mut lane.share, bytes)?;
+        }
+        self.schedule(index);
+        self.unblock();
+        Ok(())
+    }
+
+    /// LOSS, or one of our own (`ack`: whether the peer waits for an acknowledgement): nothing new goes out to that port
+    /// until [`Self::settle`].
+    pub(crate) fn fence(&mut self, port: &PortName, ack: bool) -> Result<(), Lie> {
+        let index = self.lanes.open(port);
+        let Some(lane) = self.lanes.get(index) else {
+            return Ok(());
+        };
+        lane.fences += 1;
+        if ack && !lane.ack_owed && !lane.ack_queued {
+            lane.ack_owed = true;
+            self.acks += 1;
+            if self.acks > self.limits.monitors_per_link_max {
+                return Err(Lie("more losses than monitors may be"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The monitors of one loss have fired.
+    pub(crate) fn settle(&mut self, port: &PortName) {
+        let Some(index) = self.lanes.find(port) else {
+            return;
+        };
+        let Some(lane) = self.lanes.get(index) else {
+            return;
+        };
+        lane.fences = lane.fences.saturating_sub(1);
+        if lane.fences == 0 && std::mem::take(&mut lane.ack_owed) {
+            lane.ack_queued = true;
+            lane.items.push_front(Entry {
+                item: Item::LossAck,
+                size: 0,
+                generation: None,
+            });
+        }
+        self.schedule(index);
+    }
+
+    /// Messages that could not go over this link, by port, each fenced.
+    pub(crate) fn take_lost(&mut self) -> Vec<(PortName, String)> {
+        std::mem::take(&mut self.lost)
+    }
+
+    // --- the writer ---
+
+    /// When [`Self::transmit`] has something to do though nothing new came.
+    pub(crate) fn poll_timeout(&self) -> Option<Duration> {
+        let terms = self.terms.as_ref()?;
+        [
+            Some(self.last_sent + terms.keepalive),
+            self.control.poll_timeout(),
+            self.downs.poll_timeout(),
+            self.kills.first().map(|&(deadline, _)| deadline),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Appends about `budget` bytes of frames.
+    pub(crate) fn transmit(&mut self, buf: &mut Vec<u8>, budget: usize, now: Now) -> Sent {
+        let start = buf.len();
+        if self.terms.is_none() {
+            return Sent::default();
+        }
+        self.end_kill_waits(now);
+        let along = !self.ready.is_empty() || !self.ring.is_empty();
+        self.control.transmit(buf, along, now);
+        if buf.is_empty() {
+            std::mem::swap(buf, &mut self.ready);
+        } else {
+            buf.append(&mut self.ready);
+        }
+        while buf.len() - start < budget {
+            let Some(index) = self.ring.pop_front() else {
+                break;
+            };
+            self.serve(index, buf, now);
+        }
+        self.downs.transmit(buf, now);
+        if let Some(terms) = &self.terms {
+            if buf.len() > start {
+                self.last_sent = now.mono;
+            } else if self.last_sent + terms.keepalive <= now.mono {
+                Frame::Ping(now.mono.as_nanos() as u64).encode(buf);
+                self.last_sent = now.mono;
+            }
+        }
+        let few = self.queued_bytes <= self.limits.outbound_bytes_max / 2
+            && self.queued_count <= self.limits.outbound_count_max / 2;
+        Sent {
+            more: !self.ring.is_empty(),
+            room: few && std::mem::take(&mut self.starved),
+            lost: !self.lost.is_empty(),
+        }
+    }
+
+    fn end_kill_waits(&mut self, now: Now) {
+        while let Some(&(deadline, index)) = self.kills.first() {
+            if deadline > now.mono {
+                break;
+            }
+            self.kills.pop_first();
+            let Some(lane) = self.lanes.get(index) else {
+                continue;
+            };
+            let dropped = lane.end_kill_wait();
+            if lane.place == Place::Blocked {
+                lane.place = Place::Idle;
+                self.blocked.retain(|&other| other != index);
+            }
+            for entry in &dropped {
+                self.leave(entry);
+            }
+            self.schedule(index);
+        }
+    }
+
+    /// One turn of one lane.
+    fn serve(&mut self, index: LaneIndex, buf: &mut Vec<u8>, now: Now) {
+        let (Some(terms), Some(lane)) = (&self.terms, self.lanes.get(index)) else {
+            return;
+        };
+        lane.place = Place::Idle;
+        lane.deficit = lane.deficit.min(0) + terms.frame_bytes_max as i64;
+        loop {
+            let step = self.serve_one(index, buf, now);
+            let Some(lane) = self.lanes.get(index) else {
+                return;
+            };
+            match step {
+                Step::Sent(bytes) => {
+                    lane.deficit -= bytes as i64;
+                    if lane.deficit <= 0 {
+                        break;
+                    }
+                }
+                Step::Blocked => {
+                    lane.deficit = 0;
+                    lane.place = Place::Blocked;
+                    self.blocked.push(index);
+                    return;
+                }
+                Step::Nothing => {
+                    lane.deficit = 0;
+                    break;
+                }
+            }
+        }
+        self.schedule(index);
+    }
+
+    /// One frame of one lane.
+    fn serve_one(&mut self, index: LaneIndex, buf: &mut Vec<u8>, now: Now) -> Step {
+        let (Some(terms), Some(lane)) = (&self.terms, self.lanes.get(index)) else {
+            return Step::Nothing;
+        };
+        if let Some(partial) = &mut lane.partial {
+            let (bytes, last) = partial.encode_next(index, terms.frame_bytes_max, buf);
+            if last {
+                self.end_partial(index);
+            }
+            return Step::Sent(bytes);
+        }
+        if !lane.is_ready() {
+            return Step::Nothing;
+        }
+        let Some(entry) = lane.items.front_mut() else {
+            return Step::Nothing;
+        };
+        let problem = if entry.item.counts() && entry.size > terms.message_bytes_max {
+            Some(format!(
+                "a message of {} bytes, the peer takes {}",
+                entry.size, terms.message_bytes_max
+            ))
+        } else {
+            let result = entry.item.transcode(&terms.format, &self.limits);
+            result.err().map(|error| error.to_string())
+        };
+        if let Some(text) = problem {
+            lane.fences += 1;
+            self.lost.push((lane.port.clone(), text));
+            self.pop(index);
+            return Step::Nothing;
+        }
+        let payload_len = entry.item.payload().map_or(0, |m| m.encoded_len());
+        let inner = entry.item.head_len(&lane.port) + payload_len;
+        let cost = lane::cost(inner);
+        let whole = inner + LENGTH_BYTES <= terms.frame_bytes_max;
+        if !whole && self.partials >= PARTIALS_MAX {
+            return Step::Blocked;
+        }
+        let taken = if lane.kill_due {
+            self.window.take_urgent(&mut lane.share, cost)
+        } else {
+            self.window.take(&mut lane.share, cost)
+        };
+        if !taken {
+            return Step::Blocked;
+        }
+        if whole {
+            write(buf, &lane.port, &entry.item, inner, now);
+            self.window.sent(index, cost, entry.item.counts());
+            self.pop(index);
+            return Step::Sent(inner + LENGTH_BYTES);
+        }
+        let mut head = Vec::with_capacity(inner - payload_len);
+        entry.item.encode_head(&lane.port, now, &mut head);
+        self.begin_partial(index, head);
+        self.serve_one(index, buf, now)
+    }
+
+    /// Takes the first item out of its lane: it is out, or will never be.
+    fn pop(&mut self, index: LaneIndex) {
+        if let Some(entry) = self.take_front(index) {
+            self.leave(&entry);
+        }
+    }
+
+    fn take_front(&mut self, index: LaneIndex) -> Option<Entry> {
+        let lane = self.lanes.get(index)?;
+        let entry = lane.items.pop_front()?;
+        match entry.item {
+            Item::Kill { .. } => {
+                lane.kill_due = false;
+                if let Some(deadline) = lane.kill.take() {
+                    self.kills.remove(&(deadline, index));
+                }
+            }
+            Item::Monitor => lane.asks = lane.asks.saturating_sub(1),
+            Item::LossAck => {
+                lane.ack_queued = false;
+                self.acks = self.acks.saturating_sub(1);
+            }
+            _ => {}
+        }
+        if lane.items.is_empty() && lane.items.capacity() > 64 {
+            lane.items = VecDeque::new();
+        }
+        Some(entry)
+    }
+
+    fn begin_partial(&mut self, index: LaneIndex, head: Vec<u8>) {
+        if let Some(entry) = self.take_front(index)
+            && let Some(lane) = self.lanes.get(index)
+        {
+            lane.partial = Some(Partial::new(head, entry));
+            self.partials += 1;
+        }
+    }
+
+    fn end_partial(&mut self, index: LaneIndex) {
+        let Some(partial) = self.lanes.get(index).and_then(|lane| lane.partial.take()) else {
+            return;
+        };
+        let cost = lane::cost(partial.total());
+        self.window.sent(index, cost, partial.counts);
+        if partial.counts {
+            self.left(partial.size);
+        }
+        if let Some(generation) = partial.generation {
+            self.downs.leave(generation);
+        }
+        if self.partials == PARTIALS_MAX {
+            self.unblock();
+        }
+        self.partials -= 1;
+    }
+
+    /// A DOWN, behind what was queued before it.
+    pub(crate) fn down(&mut self, port: PortName, reason: bytes::Bytes) {
+        if let Some((port, reason)) = self.downs.push(port, reason) {
+            Frame::Down {
+                port: port.as_str(),
+                reason: &reason,
+            }
+            .encode(&mut self.ready);
+        }
+    }
+}
+
+/// What became of a lane's try.
+enum Step {
+    Sent(usize),
+    Blocked,
+    Nothing,
+}
+
+/// What [`Outbound::transmit`] did.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    pub(crate) more: bool,
+    pub(crate) room: bool,
+    pub(crate) lost: bool,
+}
+
+/// Appends one whole frame.
+fn write(out: &mut Vec<u8>, port: &PortName, item: &Item, inner: usize, now: Now) {
+    out.reserve(inner + LENGTH_BYTES);
+    out.extend_from_slice(&(inner as u32).to_be_bytes());
+    item.encode_head(port, now, out);
+    if let Some(message) = item.payload() {
+        out.extend_from_slice(message.bytes());
+    }
+}

@@ -1,0 +1,192 @@
+//! The send window: what of one link is under way, and what one lane may add to it.
+//!
+//! `sent - progress + held` stays within the window that the peer grants. One lane may take a quarter of what is free
+//! (the dynamic threshold of Choudhury and Hahne), so that ports that are stuck never take all of it together. A
+//! message over that share passes alone in its lane, one such on a link; the window does not count it.
+
+use std::collections::VecDeque;
+
+/// Names a lane of this link while anything of it is under way.
+pub(crate) type LaneIndex = u32;
+
+/// One lane's part.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    /// Under way: room was taken, the peer has not dealt with it.
+    inflight: u64,
+    /// Held by the peer for a full mailbox.
+    held: u64,
+    /// All of it is the one message that the window does not count.
+    alone: bool,
+}
+
+impl Share {
+    /// Whether the peer holds anything: send no more.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held > 0
+    }
+
+    /// Whether nothing is under way or held.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.inflight == 0 && self.held == 0
+    }
+}
+
+/// What a peer said that cannot be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Lie(pub(crate) &'static str);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Window {
+    size: u64,
+    /// Taken of it by all lanes.
+    used: u64,
+    alone: bool,
+    /// Everything sent whole since the link is up, and what the peer says it has dealt with of that.
+    sent: u64,
+    progress: u64,
+    /// What was sent whole and is not dealt with, in order.
+    unprocessed: VecDeque<(LaneIndex, u64, bool)>,
+    /// How many of them are messages or spawns.
+    messages: u64,
+}
+
+impl Window {
+    pub(crate) fn new(size: usize) -> Self {
+        Window {
+            size: size as u64,
+            used: 0,
+            alone: false,
+            sent: 0,
+            progress: 0,
+            unprocessed: VecDeque::new(),
+            messages: 0,
+        }
+    }
+
+    /// Takes room for one message. `false`: it has to wait.
+    pub(crate) fn take(&mut self, share: &mut Share, cost: u64) -> bool {
+        if share.alone {
+            return false;
+        }
+        let free = self.size.saturating_sub(self.used);
+        let own = share.inflight + share.held;
+        if own.saturating_add(cost) <= free / 4 {
+            self.used += cost;
+        } else if own == 0 && !self.alone {
+            self.alone = true;
+            share.alone = true;
+        } else {
+            return false;
+        }
+        share.inflight += cost;
+        true
+    }
+
+    /// Takes room beyond the lane's share, for what must not wait for the lane itself: a kill whose wait is over.
+    pub(crate) fn take_urgent(&mut self, share: &mut Share, cost: u64) -> bool {
+        if share.alone {
+            // it goes uncounted with the message that is alone; the receiver allows for one
+            share.inflight += cost;
+            return true;
+        }
+        if self.take(share, cost) {
+            return true;
+        }
+        if self.used.saturating_add(cost) > self.size {
+            return false;
+        }
+        self.used += cost;
+        share.inflight += cost;
+        true
+    }
+
+    /// The last byte of a frame is on its way; `counts`: it is a message or a spawn.
+    pub(crate) fn sent(&mut self, lane: LaneIndex, cost: u64, counts: bool) {
+        self.sent += cost;
+        self.messages += u64::from(counts);
+        self.unprocessed.push_back((lane, cost, counts));
+    }
+
+    /// How many messages and spawns the peer has not dealt with.
+    pub(crate) fn unprocessed_messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Whether the peer has not dealt with everything.
+    pub(crate) fn is_unprocessed(&self) -> bool {
+        !self.unprocessed.is_empty()
+    }
+
+    /// The peer has dealt with that much in all. Calls `freed` for each message that is done.
+    pub(crate) fn handle_progress(
+        &mut self,
+        progress: u64,
+        mut freed: impl FnMut(LaneIndex, u64),
+    ) -> Result<(), Lie> {
+        if progress < self.progress {
+            return Err(Lie("PROGRESS went back"));
+        }
+        if progress > self.sent {
+            return Err(Lie("PROGRESS beyond what was sent"));
+        }
+        while let Some(&(lane, cost, counts)) = self.unprocessed.front() {
+            if self.progress + cost > progress {
+                break;
+            }
+            self.progress += cost;
+            self.unprocessed.pop_front();
+            self.messages -= u64::from(counts);
+            freed(lane, cost);
+        }
+        if self.progress == progress {
+            Ok(())
+        } else {
+            Err(Lie("PROGRESS within a message"))
+        }
+    }
+
+    /// A message of this lane is done (see [`Self::handle_progress`]).
+    pub(crate) fn free(&mut self, share: &mut Share, cost: u64) {
+        share.inflight = share.inflight.saturating_sub(cost);
+        self.give_back(share, cost);
+    }
+
+    /// The peer holds that much more for the lane.
+    pub(crate) fn hold(&mut self, share: &mut Share, bytes: u64) -> Result<(), Lie> {
+        if bytes > share.inflight {
+            return Err(Lie("HOLD of more than is under way"));
+        }
+        share.held = share.held.saturating_add(bytes);
+        if !share.alone {
+            self.used = self.used.saturating_add(bytes);
+        }
+        Ok(())
+    }
+
+    /// The peer holds that much less for the lane.
+    pub(crate) fn resume(&mut self, share: &mut Share, bytes: u64) -> Result<(), Lie> {
+        share.held = share
+            .held
+            .checked_sub(bytes)
+            .ok_or(Lie("RESUME of more than is held"))?;
+        self.give_back(share, bytes);
+        Ok(())
+    }
+
+    fn give_back(&mut self, share: &mut Share, bytes: u64) {
+        if !share.alone {
+            self.used = self.used.saturating_sub(bytes);
+        } else if share.is_idle() {
+            share.alone = false;
+            self.alone = false;
+        }
+    }
+
+    /// What is taken of the window.
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> u64 {
+        self.used
+    }
+}

@@ -1,0 +1,57 @@
+//! Reasons that the core makes itself, and how reasons travel.
+
+use bytes::Bytes;
+
+use crate::proto::{
+    codec::Format,
+    id::{NodeId, PortName},
+    limits::Limits,
+    link::frame::{REASON_BYTES_MAX, cut},
+    message::{Message, Reason},
+    value::Value,
+};
+
+fn texts(texts: &[&str]) -> Reason {
+    Reason(texts.iter().map(|&text| Value::Text(text.into())).collect())
+}
+
+/// `["no_such_port", name]`: the port never was, or is gone.
+pub fn no_such_port(name: &PortName) -> Reason {
+    texts(&["no_such_port", name.as_str()])
+}
+
+/// `["transport_error", node, text]`: messages to the port may have been lost.
+pub fn transport_error(node: &NodeId, text: &str) -> Reason {
+    texts(&["transport_error", node.as_str(), text])
+}
+
+/// `["not_permitted", text]`: refused by policy or by a limit.
+pub fn not_permitted(text: &str) -> Reason {
+    texts(&["not_permitted", text])
+}
+
+/// What stands for a reason that cannot travel: its tag, and why the rest is missing.
+fn shortened(reason: &Reason) -> Reason {
+    let tag = reason.tag().map_or("die", |tag| cut(tag, 128));
+    texts(&[tag, "the rest of the reason is too long or not encodable"])
+}
+
+/// The reason in its CBOR form, shortened where it is too long or has no encoding.
+pub(crate) fn encode(reason: &Reason, limits: &Limits) -> Message {
+    let encode = |reason: &Reason| Message::encode_args(&reason.0, limits).ok();
+    encode(reason)
+        .filter(|message| message.encoded_len() <= REASON_BYTES_MAX)
+        .or_else(|| encode(&shortened(reason)))
+        .unwrap_or_else(|| {
+            // an empty list, where the limits do not even let a tag pass
+            Message::from_wire(Bytes::from_static(&[0x80]), Format::cbor())
+        })
+}
+
+/// The reason as it goes over a link of that format.
+pub(crate) fn encode_as(reason: &Reason, format: &Format, limits: &Limits) -> Bytes {
+    encode(reason, limits)
+        .in_format(format, limits)
+        .or_else(|_| encode(&shortened(reason), limits).in_format(format, limits))
+        .unwrap_or_default()
+}
