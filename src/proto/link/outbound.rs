@@ -129,6 +129,11 @@ impl Outbound {
         self.lanes.len() > 0 || self.window.is_unprocessed()
     }
 
+    /// Whether nothing waits to be written, and nothing that was written is not known to be dealt with.
+    pub(crate) fn is_flushed(&self) -> bool {
+        !self.is_busy() && self.ready.is_empty() && self.control_bytes() == 0
+    }
+
     /// Whether the writer has something to do.
     pub(crate) fn is_sendable(&self) -> bool {
         self.terms.is_some()

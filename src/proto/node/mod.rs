@@ -2,5 +2,5 @@
 //! lock) and to one link ([`Session`]: inbound half, in the link's own task).
 
 pub mod peer;
-pub mod reason;
+pub(crate) mod reason;
 pub mod session;

@@ -291,9 +291,10 @@ impl<W> Peer<W> {
         self.out.has_room(bytes)
     }
 
-    /// Whether all that was accepted has been transmitted, and the peer holds none of it for a full mailbox (L6).
+    /// Whether all that was accepted has been transmitted, and the peer has dealt with it and holds none of it for a
+    /// full mailbox (L6).
     pub fn is_flushed(&self) -> bool {
-        todo!()
+        self.out.is_flushed()
     }
 
     /// Whether anything needs the peer: queued, unacknowledged, or a monitor.
@@ -399,7 +400,7 @@ impl<W> Peer<W> {
     }
 
     fn fire_loss(&mut self, port: &PortName, text: &str) -> Vec<Fired<W>> {
-        let reason = reason::transport_error(&self.node, text);
+        let reason = Reason::transport_error(&self.node, text);
         fire(port, self.watches.loss(port), &reason)
     }
 
@@ -437,7 +438,7 @@ impl<W> Peer<W> {
         self.is_closed = true;
         self.is_writer_awake = false;
         self.is_dial_wanted = false;
-        let reason = reason::transport_error(&self.node, &why.to_string());
+        let reason = Reason::transport_error(&self.node, why);
         let fired = self
             .watches
             .close()

@@ -1,39 +1,22 @@
-//! Reasons that the core makes itself, and how reasons travel.
+//! How reasons travel.
 
 use bytes::Bytes;
 
 use crate::proto::{
     codec::Format,
-    id::{NodeId, PortName},
     limits::Limits,
     link::frame::{REASON_BYTES_MAX, cut},
     message::{Message, Reason},
     value::Value,
 };
 
-fn texts(texts: &[&str]) -> Reason {
-    Reason(texts.iter().map(|&text| Value::Text(text.into())).collect())
-}
-
-/// `["no_such_port", name]`: the port never was, or is gone.
-pub fn no_such_port(name: &PortName) -> Reason {
-    texts(&["no_such_port", name.as_str()])
-}
-
-/// `["transport_error", node, text]`: messages to the port may have been lost.
-pub fn transport_error(node: &NodeId, text: &str) -> Reason {
-    texts(&["transport_error", node.as_str(), text])
-}
-
-/// `["not_permitted", text]`: refused by policy or by a limit.
-pub fn not_permitted(text: &str) -> Reason {
-    texts(&["not_permitted", text])
-}
-
 /// What stands for a reason that cannot travel: its tag, and why the rest is missing.
 fn shortened(reason: &Reason) -> Reason {
     let tag = reason.tag().map_or("die", |tag| cut(tag, 128));
-    texts(&[tag, "the rest of the reason is too long or not encodable"])
+    Reason(vec![
+        Value::from(tag),
+        Value::from("the rest of the reason is too long or not encodable"),
+    ])
 }
 
 /// The reason in its CBOR form, shortened where it is too long or has no encoding.

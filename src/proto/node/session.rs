@@ -4,10 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::BytesMut;
 
-use super::{
-    peer::{PeerFrame, Reply},
-    reason,
-};
+use super::peer::{PeerFrame, Reply};
 use crate::proto::{
     close::CloseReason,
     codec::Format,
@@ -45,10 +42,8 @@ pub trait Ports {
     /// Asked once a link and port; asking again changes nothing.
     fn watch(&self, port: &Self::Port, link: LinkId) -> Result<(), Reason>;
     /// What a monitor on a port that [`Self::find`] does not know fires with: why its spawn failed where that is still
-    /// remembered (S2), else `["no_such_port", name]`.
-    fn dead_reason(&self, name: &PortName) -> Reason {
-        reason::no_such_port(name)
-    }
+    /// remembered (S2), else `["no_such_port", port]`.
+    fn dead_reason(&self, name: &PortName) -> Reason;
     /// No longer.
     fn unwatch(&self, port: &Self::Port, link: LinkId);
     /// The peer has acknowledged a loss on that port: where the port itself told it (its mark for that link is set), put
