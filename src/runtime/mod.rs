@@ -13,7 +13,6 @@ pub mod auth;
 mod cells;
 pub mod clock;
 mod connection;
-mod control;
 mod counters;
 mod dial;
 mod driver;
