@@ -14,7 +14,31 @@ pub mod runtime;
 #[cfg(feature = "runtime")]
 pub mod transport;
 
+#[cfg(feature = "runtime")]
+pub use api::{
+    actor::Actor,
+    builder::NodeBuilder,
+    call::Call,
+    context::{Context, Init},
+    error::{CallError, RunError, SendError, SpawnError, StartError, WrongState},
+    events::{Events, LinkInfo, NodeEvent, NodeStats},
+    handler::{Failure, Handler, Outcome},
+    message::FromMessage,
+    monitor::{Death, Monitor, Monitoring, PortMonitor, PortMonitoring},
+    node::Node,
+    port::{Port, PortBuilder},
+    spawn::SpawnTarget,
+    timer::{After, PortAfter, PortTimer, Timer},
+};
 pub use proto::{
+    codec::Format,
+    handshake::{Secret, Secrets},
     id::{Incarnation, NodeId, ParseIdError, PortId, PortName},
     limits::Limits,
+    message::{DecodeError, EncodeError, IntoMessage, Message, Raw, Reason},
+    policy::Policy,
+    ports::mailbox::Overflow,
+    value::Value,
 };
+#[cfg(feature = "tls")]
+pub use transport::tls::Identity;

@@ -1,1 +1,19 @@
-//! What users hold.
+//! What users hold: nodes, ports, handlers, monitors, calls. All of it is re-exported at the root of the crate.
+
+pub mod actor;
+pub mod builder;
+pub mod call;
+pub mod context;
+pub mod error;
+pub mod events;
+pub mod handler;
+mod host;
+pub mod message;
+pub mod monitor;
+pub mod node;
+mod node_port;
+pub mod port;
+pub mod spawn;
+mod table;
+mod tied;
+pub mod timer;

@@ -10,18 +10,27 @@ use crate::proto::{
 };
 
 pub mod auth;
+pub mod behaviour;
 mod cells;
 pub mod clock;
 mod connection;
+mod control;
 mod counters;
 mod dial;
 mod driver;
 pub mod entropy;
 pub mod events;
+mod failed;
 mod gate;
+mod inbound;
 mod link;
 mod listen;
+pub mod local;
 pub mod mesh;
+pub mod port;
+pub mod registry;
+pub mod reply;
+mod runner;
 mod shared;
 mod stream;
 pub mod transport;

@@ -6,3 +6,4 @@ mod support;
 mod tidy;
 mod tls;
 mod vectors;
+mod api_shape;

@@ -19,8 +19,6 @@ mod known;
 mod negotiate;
 mod secret;
 mod state;
-#[cfg(test)]
-mod tests;
 
 pub use error::HandshakeError;
 pub use greeting::{Greeting, Local, PeerLimits, Pick, check_cluster, check_name};

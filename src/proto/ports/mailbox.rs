@@ -81,7 +81,7 @@ impl<T> Mailbox<T> {
             self.bytes -= bytes;
             self.count -= 1;
         }
-        if self.queue.is_empty() && self.queue.capacity() > 64 {
+        if self.queue.is_empty() && self.queue.capacity() > 8 {
             // an idle port gives its memory back
             self.queue = VecDeque::new();
         }
@@ -118,6 +118,10 @@ impl<T> Mailbox<T> {
     /// The bounds.
     pub fn limits(&self) -> &MailboxLimits {
         &self.limits
+    }
+    /// Other bounds from now on. What waits already stays.
+    pub fn set_limits(&mut self, limits: MailboxLimits) {
+        self.limits = limits;
     }
     /// Everything that waits, when the port dies; and the links that waited.
     pub fn close(&mut self) -> (Vec<T>, Vec<LinkId>) {

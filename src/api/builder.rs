@@ -1,0 +1,296 @@
+//! What a node is started from.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use super::{
+    error::StartError,
+    message::FromMessage,
+    node::Node,
+    node_port,
+    spawn::{InitFn, Spawnable},
+};
+#[cfg(feature = "tls")]
+use crate::transport::tls::{Identity, Membership, State};
+use crate::{
+    proto::{
+        codec::Format,
+        handshake::{Credentials, DEFAULT_CLUSTER, Secrets},
+        id::NodeId,
+        limits::Limits,
+        naming,
+        policy::Policy,
+    },
+    runtime::{
+        entropy,
+        mesh::{Mesh, MeshConfig},
+        registry::{Function, Registry, RegistryConfig},
+        transport::SharedTransport,
+    },
+};
+
+/// Describes a node: [`Node::builder`]. Nothing happens before [`start`](Self::start).
+///
+/// Without any of listeners, seeds and addresses the node has no mesh: no socket, no task, no need of a secret (P10).
+///
+/// ```no_run
+/// use portmesh::{Identity, Init, Node, PortId};
+/// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Node::builder("worker/%n/%u")
+///     .identity(Identity::from_pem_file("node.pem")?) // or .secret(Secret::from_file("mesh.secret")?)
+///     .listen("0.0.0.0:4040")
+///     .seed("seed.example.net:4040")
+///     .spawnable("count.words", async |cx: &Init, (lines_from,): (PortId,)| { /* … */ })
+///     .start()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "nothing is started before `.start().await`"]
+pub struct NodeBuilder {
+    name: String,
+    #[cfg(feature = "tls")]
+    identity: Option<Identity>,
+    secrets: Option<Secrets>,
+    #[cfg(feature = "tls")]
+    state: State,
+    cluster: Option<String>,
+    transport: Option<SharedTransport>,
+    listen: Vec<String>,
+    seeds: Vec<String>,
+    addresses: BTreeMap<NodeId, Vec<String>>,
+    formats: Vec<Format>,
+    limits: Limits,
+    policy: Policy,
+    functions: HashMap<String, Arc<dyn Function>>,
+    node: Arc<OnceLock<std::sync::Weak<super::node::NodeInner>>>,
+}
+
+impl NodeBuilder {
+    pub(crate) fn new(name: String) -> Self {
+        NodeBuilder {
+            name,
+            #[cfg(feature = "tls")]
+            identity: None,
+            secrets: None,
+            #[cfg(feature = "tls")]
+            state: State::None,
+            cluster: None,
+            transport: None,
+            listen: Vec::new(),
+            seeds: Vec::new(),
+            addresses: BTreeMap::new(),
+            formats: Vec::new(),
+            limits: Limits::default(),
+            policy: Policy::default(),
+            functions: HashMap::new(),
+            node: Arc::default(),
+        }
+    }
+
+    /// The certificate that this node proves itself with. The name of the node must be the one it certifies.
+    #[cfg(feature = "tls")]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// The secret that all nodes of the cluster share, or several: the first is used, all are accepted. With an
+    /// identity as well the node dials with the identity and accepts both.
+    pub fn secret(mut self, secret: impl Into<Secrets>) -> Self {
+        self.secrets = Some(secret.into());
+        self
+    }
+
+    /// A directory of this node's own for its key and the keys of others (secret mode); made if there is none. A name
+    /// without `%u` needs it in secret mode.
+    #[cfg(feature = "tls")]
+    pub fn state_dir(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.state = State::Directory(path.into());
+        self
+    }
+
+    /// Allows a name without `%u` in secret mode without a state directory: anybody who has the secret can take the
+    /// name while this node is away.
+    #[cfg(feature = "tls")]
+    pub fn unpinned(mut self) -> Self {
+        self.state = State::Unpinned;
+        self
+    }
+
+    /// The name of the cluster: nodes of others are refused. Default: that of the certificate, or `portmesh`.
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = Some(name.into());
+        self
+    }
+
+    /// Listens there: `host:port`, port 0 for any. Several are possible.
+    pub fn listen(mut self, addr: impl Into<String>) -> Self {
+        self.listen.push(addr.into());
+        self
+    }
+
+    /// An address that is tried at the start, and again until it answers, to find the mesh (L4). Several are possible.
+    pub fn seed(mut self, addr: impl Into<String>) -> Self {
+        self.seeds.push(addr.into());
+        self
+    }
+
+    /// Where a node can be reached. Several a node are possible.
+    pub fn address(mut self, node: NodeId, addr: impl Into<String>) -> Self {
+        self.addresses.entry(node).or_default().push(addr.into());
+        self
+    }
+
+    /// A format for the links, after those given before. Default: CBOR, then JSON.
+    pub fn format(mut self, format: Format) -> Self {
+        self.formats.push(format);
+        self
+    }
+
+    /// Formats for the links, the preferred one first, after those given before.
+    pub fn formats(mut self, formats: impl IntoIterator<Item = Format>) -> Self {
+        self.formats.extend(formats);
+        self
+    }
+
+    /// Every bound.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Who may do what here.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Another transport than TCP with TLS, for example [`memory`](crate::transport::memory). Without a secret it is
+    /// trusted to be reachable for members only.
+    pub fn transport(mut self, transport: SharedTransport) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Registers an init function under a name, so that others, and this node, can [spawn](Node::spawn) it. A later one
+    /// of the same name replaces the former. See [`Init`](super::context::Init).
+    pub fn spawnable<A, F>(mut self, name: impl Into<String>, init: F) -> Self
+    where
+        A: FromMessage + Send + 'static,
+        F: for<'a> InitFn<'a, A> + Send + Sync + 'static,
+    {
+        let function = Spawnable::<F, A>::new(init, self.node.clone());
+        self.functions.insert(name.into(), Arc::new(function));
+        self
+    }
+
+    /// Starts the node, in the current tokio runtime.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running then.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn start(mut self) -> Result<Node, StartError> {
+        let random = u128::from_le_bytes(entropy::random()?);
+        let name = naming::expand(&self.name, &super::host::name(), random).map_err(|source| {
+            StartError::Name {
+                name: self.name.clone(),
+                source,
+            }
+        })?;
+        let has_mesh =
+            !(self.listen.is_empty() && self.seeds.is_empty() && self.addresses.is_empty());
+        let incarnation = entropy::incarnation()?;
+        let registry = Registry::new(RegistryConfig {
+            node: name.clone(),
+            incarnation,
+            limits: self.limits.clone(),
+            policy: self.policy.clone(),
+            functions: std::mem::take(&mut self.functions),
+        });
+        let node = Node::new(registry.clone());
+        let _ = self.node.set(node.downgrade());
+        node_port::open(&node);
+        if has_mesh {
+            let (transport, credentials, cluster) = self.membership(&name)?;
+            if self.formats.is_empty() {
+                self.formats = vec![Format::cbor(), Format::json()];
+            }
+            let config = MeshConfig {
+                node: name,
+                incarnation,
+                cluster,
+                limits: self.limits,
+                formats: self.formats,
+                policy: self.policy,
+                transport,
+                credentials,
+                listen: self.listen,
+                seeds: self.seeds,
+                addresses: self.addresses,
+            };
+            let mesh = Mesh::start(config, registry.clone()).await?;
+            node.inner().set_mesh(mesh);
+        }
+        registry.release();
+        Ok(node)
+    }
+
+    #[cfg(feature = "tls")]
+    fn membership(
+        &mut self,
+        name: &NodeId,
+    ) -> Result<(SharedTransport, Credentials, String), StartError> {
+        if let Some(transport) = self.transport.take() {
+            return Ok(self.over(transport));
+        }
+        let membership = Membership {
+            node: name.clone(),
+            cluster: self.cluster.take(),
+            identity: self.identity.take(),
+            secrets: self.secrets.take(),
+            state: std::mem::take(&mut self.state),
+        };
+        let prepared = membership.prepare(&self.limits)?;
+        Ok((
+            Arc::new(prepared.transport),
+            prepared.credentials,
+            prepared.cluster,
+        ))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn membership(
+        &mut self,
+        _name: &NodeId,
+    ) -> Result<(SharedTransport, Credentials, String), StartError> {
+        match self.transport.take() {
+            Some(transport) => Ok(self.over(transport)),
+            None => Err(StartError::NoTransport),
+        }
+    }
+
+    fn over(&mut self, transport: SharedTransport) -> (SharedTransport, Credentials, String) {
+        let credentials = match self.secrets.take() {
+            Some(secrets) => Credentials::secret(secrets),
+            None => Credentials::in_memory(),
+        };
+        let cluster = self.cluster.take();
+        let cluster = cluster.unwrap_or_else(|| DEFAULT_CLUSTER.to_owned());
+        (transport, credentials, cluster)
+    }
+}
+
+impl fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeBuilder")
+            .field("name", &self.name)
+            .field("listen", &self.listen)
+            .field("seeds", &self.seeds)
+            .finish_non_exhaustive()
+    }
+}

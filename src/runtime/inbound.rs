@@ -1,0 +1,193 @@
+//! What peers do to the ports of this node: the registry as the links' sessions see it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use super::{
+    LinkSink, NodePorts,
+    port::{Item, PortCell},
+    registry::{Registry, Target},
+    reply::Answer,
+};
+use crate::proto::{
+    id::{NodeId, PortId, PortName},
+    link::LinkId,
+    message::{Message, Reason},
+    node::session::{Delivery, Ports},
+    policy::Operation,
+    ports::mailbox::{Overflow, Push},
+};
+
+impl Ports for Registry {
+    type Port = Target;
+
+    fn find(&self, name: &str) -> Option<Target> {
+        Registry::find(self, name)
+    }
+
+    fn deliver(&self, port: &Target, link: LinkId, batch: &mut VecDeque<Message>) -> Delivery {
+        match port {
+            Target::Port(cell) => self.take_batch(cell, link, batch),
+            Target::Reply(cell) => {
+                if let Some(message) = batch.pop_front() {
+                    self.answer(cell, message);
+                }
+                if batch.is_empty() {
+                    Delivery::Done
+                } else {
+                    Delivery::Dead
+                }
+            }
+        }
+    }
+
+    fn spawned_by(&self, port: &Target, node: &NodeId) -> bool {
+        match port {
+            Target::Port(cell) => cell.spawned_by() == Some(node),
+            Target::Reply(_) => false,
+        }
+    }
+
+    fn kill(&self, port: &Target, _link: LinkId, reason: Reason, within: Duration) {
+        match port {
+            Target::Port(cell) => {
+                self.kill_cell(cell, reason, within.min(self.limits().kill_wait));
+            }
+            Target::Reply(cell) => {
+                self.end_reply(cell, Some(Answer::Died(reason.clone())), &reason);
+            }
+        }
+    }
+
+    fn watch(&self, port: &Target, link: LinkId) -> Result<(), Reason> {
+        let name = match port {
+            Target::Port(cell) => {
+                let mut inner = cell.lock();
+                if !inner.dead {
+                    inner.watchers.add_link(link);
+                    return Ok(());
+                }
+                cell.name()
+            }
+            Target::Reply(cell) => {
+                let mut inner = cell.lock();
+                if inner.to.is_some() {
+                    inner.watchers.add_link(link);
+                    return Ok(());
+                }
+                cell.id().name()
+            }
+        };
+        Err(Registry::dead_reason(self, name))
+    }
+
+    fn dead_reason(&self, name: &PortName) -> Reason {
+        Registry::dead_reason(self, name)
+    }
+
+    fn unwatch(&self, port: &Target, link: LinkId) {
+        match port {
+            Target::Port(cell) => cell.lock().watchers.remove_link(link),
+            Target::Reply(cell) => cell.lock().watchers.remove_link(link),
+        }
+    }
+
+    fn loss_acknowledged(&self, port: &Target, link: LinkId) {
+        let Target::Port(cell) = port else { return };
+        let mut inner = cell.lock();
+        if inner.dead {
+            return;
+        }
+        match inner.broken.iter_mut().find(|(broken, _)| *broken == link) {
+            Some((_, acknowledged @ false)) => *acknowledged = true,
+            _ => return,
+        }
+        inner.mailbox.push_control(Item::LossAck(link));
+        let start = inner.start_running();
+        drop(inner);
+        if start {
+            self.start(cell);
+        }
+    }
+
+    fn spawn(
+        &self,
+        _link: LinkId,
+        by: &NodeId,
+        name: &PortName,
+        function: &str,
+        args: Message,
+    ) -> Result<Target, Reason> {
+        let id = PortId::new(self.node().clone(), name.clone());
+        self.spawn_named(id, Some(by.clone()), function, args)
+            .map(Target::Port)
+    }
+}
+
+impl Registry {
+    fn take_batch(
+        &self,
+        cell: &Arc<PortCell>,
+        link: LinkId,
+        batch: &mut VecDeque<Message>,
+    ) -> Delivery {
+        let mut inner = cell.lock();
+        if inner.dead {
+            return Delivery::Dead;
+        }
+        let mut delivery = Delivery::Done;
+        let mut overflow = None;
+        while let Some(message) = batch.pop_front() {
+            if let Push::Full(message) = inner.push_message(message, Some(link)) {
+                batch.push_front(message);
+                if inner.mailbox.limits().overflow == Overflow::Kill && !cell.name().is_node_port()
+                {
+                    overflow = Some(inner.mailbox.count());
+                } else {
+                    inner.mailbox.wait_for_room(link);
+                    delivery = Delivery::Full;
+                }
+                break;
+            }
+        }
+        let start = inner.start_running();
+        drop(inner);
+        if start {
+            self.start(cell);
+        }
+        if let Some(waiting) = overflow {
+            self.overflow(cell, waiting);
+            return Delivery::Dead;
+        }
+        delivery
+    }
+
+    /// Whether a message from that node that the port cannot handle kills it (P4).
+    pub(super) fn may_kill(&self, cell: &PortCell, node: Option<&NodeId>) -> bool {
+        let Some(node) = node else { return false };
+        let operation = Operation::Kill {
+            port: cell.name().as_str(),
+            spawned_by_asker: cell.spawned_by() == Some(node),
+        };
+        !cell.name().is_node_port() && self.config.policy.check(node, operation).is_ok()
+    }
+}
+
+impl NodePorts for Registry {
+    fn attach(&self, links: Weak<dyn LinkSink>) {
+        if !self.set_links(links) {
+            tracing::error!("a second mesh on the ports of one node");
+        }
+    }
+
+    fn link_up(&self, link: LinkId, node: &NodeId) {
+        self.set_link(link, node);
+    }
+
+    fn link_down(&self, link: LinkId) {
+        self.forget_link(link);
+    }
+}

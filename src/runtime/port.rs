@@ -1,0 +1,345 @@
+//! One port: its mailbox, its behaviour while it rests, who watches it, and what dies with it.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::{Watch, behaviour::Behaviour};
+use crate::proto::{
+    id::{NodeId, PortId, PortName},
+    link::LinkId,
+    message::{Message, Reason},
+    monitor::WatchId,
+    ports::mailbox::{Mailbox, MailboxLimits, Push},
+};
+
+/// What waits in a mailbox. Kills and acknowledgements keep their place among the messages (M4, P2).
+pub(crate) enum Item {
+    /// A message, with the link it came over.
+    Message(Message, Option<LinkId>),
+    /// Work in the port's context.
+    Work(Box<dyn Any + Send>),
+    /// Whoever handles this dies.
+    Kill(Reason),
+    /// The peer of that link has acknowledged our loss.
+    LossAck(LinkId),
+}
+
+/// Those who are told of a death.
+#[derive(Default)]
+pub(crate) struct Watchers {
+    next: u64,
+    local: BTreeMap<WatchId, Watch>,
+    links: Vec<LinkId>,
+}
+
+impl Watchers {
+    pub(crate) fn add(&mut self, watch: Watch) -> WatchId {
+        let id = WatchId(self.next);
+        self.next += 1;
+        self.local.insert(id, watch);
+        id
+    }
+    pub(crate) fn remove(&mut self, id: WatchId) -> Option<Watch> {
+        self.local.remove(&id)
+    }
+    pub(crate) fn add_link(&mut self, link: LinkId) {
+        if let Err(at) = self.links.binary_search(&link) {
+            self.links.insert(at, link);
+        }
+    }
+    pub(crate) fn remove_link(&mut self, link: LinkId) {
+        if let Ok(at) = self.links.binary_search(&link) {
+            self.links.remove(at);
+        }
+    }
+    pub(crate) fn take_local(&mut self) -> Vec<Watch> {
+        std::mem::take(&mut self.local).into_values().collect()
+    }
+    pub(crate) fn take_links(&mut self) -> Vec<LinkId> {
+        std::mem::take(&mut self.links)
+    }
+}
+
+/// A port. Whoever holds one may find it dead.
+pub struct PortCell {
+    id: PortId,
+    /// The node that spawned it over a link.
+    spawned_by: Option<NodeId>,
+    /// There is something in `kill`, `stop` or `dead` that the runner must see before it goes on.
+    urgent: AtomicBool,
+    /// `broken` is not empty, or was not a moment ago.
+    may_be_broken: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) mailbox: Mailbox<Item>,
+    /// Here while no task runs.
+    pub(crate) behaviour: Option<Box<dyn Behaviour>>,
+    /// What the running behaviour is to be replaced with (an init function that equips its port).
+    pub(crate) successor: Option<Box<dyn Behaviour>>,
+    /// The handlers, for whoever knows their type.
+    pub(crate) table: Option<Arc<dyn Any + Send + Sync>>,
+    /// A task has been spawned that will look into the mailbox.
+    pub(crate) running: bool,
+    pub(crate) dead: bool,
+    /// Its init function has not ended well yet.
+    pub(crate) starting: bool,
+    /// The kill that waits for earlier messages, and until when (M4).
+    pub(crate) kill: Option<(Instant, Reason)>,
+    /// It wants to die when its handler returns.
+    pub(crate) stop: Option<Reason>,
+    /// The handler that waits for something.
+    pub(crate) waker: Option<Waker>,
+    /// Local senders that wait for room.
+    pub(crate) room: Option<Arc<Notify>>,
+    pub(crate) watchers: Watchers,
+    /// Links from which nothing is taken until they acknowledge a loss (P2), and whether the acknowledgement waits in
+    /// the mailbox already.
+    pub(crate) broken: Vec<(LinkId, bool)>,
+    /// What is dropped when the port dies (M8).
+    ties: BTreeMap<u64, Box<dyn Any + Send>>,
+    next_tie: u64,
+}
+
+/// What dies with a port: to be dropped, woken and called without any lock.
+#[derive(Default)]
+pub(crate) struct Remains {
+    pub(crate) items: Vec<Item>,
+    pub(crate) waiting: Vec<LinkId>,
+    pub(crate) watches: Vec<Watch>,
+    pub(crate) links: Vec<LinkId>,
+    pub(crate) ties: BTreeMap<u64, Box<dyn Any + Send>>,
+    pub(crate) behaviours: [Option<Box<dyn Behaviour>>; 2],
+    pub(crate) table: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) waker: Option<Waker>,
+    pub(crate) room: Option<Arc<Notify>>,
+    pub(crate) was_starting: bool,
+}
+
+impl Inner {
+    /// Marks it dead and takes everything out. `None`: it was dead already.
+    pub(crate) fn bury(&mut self) -> Option<Remains> {
+        if std::mem::replace(&mut self.dead, true) {
+            return None;
+        }
+        let (items, waiting) = self.mailbox.close();
+        self.kill = None;
+        self.stop = None;
+        self.broken = Vec::new();
+        Some(Remains {
+            items,
+            waiting,
+            watches: self.watchers.take_local(),
+            links: self.watchers.take_links(),
+            ties: std::mem::take(&mut self.ties),
+            behaviours: [self.behaviour.take(), self.successor.take()],
+            table: self.table.take(),
+            waker: self.waker.take(),
+            room: self.room.take(),
+            was_starting: self.starting,
+        })
+    }
+
+    /// Whether at least half of the mailbox is free.
+    pub(crate) fn is_roomy(&self) -> bool {
+        let limits = self.mailbox.limits();
+        self.mailbox.count() <= limits.count_max / 2 && self.mailbox.bytes() <= limits.bytes_max / 2
+    }
+
+    /// Whether a task has to be spawned now; if so it counts as running.
+    pub(crate) fn start_running(&mut self) -> bool {
+        !self.dead && !std::mem::replace(&mut self.running, true)
+    }
+
+    /// Puts in a message if there is room.
+    pub(crate) fn push_message(&mut self, message: Message, link: Option<LinkId>) -> Push<Message> {
+        let bytes = message.encoded_len();
+        match self.mailbox.push(Item::Message(message, link), bytes) {
+            Push::Queued => Push::Queued,
+            Push::Full(Item::Message(message, _)) => Push::Full(message),
+            // a mailbox gives back what it was given
+            Push::Full(_) => Push::Queued,
+        }
+    }
+}
+
+impl PortCell {
+    pub(crate) fn new(
+        id: PortId,
+        limits: MailboxLimits,
+        behaviour: Box<dyn Behaviour>,
+        table: Option<Arc<dyn Any + Send + Sync>>,
+        spawned_by: Option<NodeId>,
+        starting: bool,
+    ) -> Arc<Self> {
+        Arc::new(PortCell {
+            id,
+            spawned_by,
+            urgent: AtomicBool::new(false),
+            may_be_broken: AtomicBool::new(false),
+            inner: Mutex::new(Inner {
+                mailbox: Mailbox::new(limits),
+                behaviour: Some(behaviour),
+                successor: None,
+                table,
+                running: false,
+                dead: false,
+                starting,
+                kill: None,
+                stop: None,
+                waker: None,
+                room: None,
+                watchers: Watchers::default(),
+                broken: Vec::new(),
+                ties: BTreeMap::new(),
+                next_tie: 0,
+            }),
+        })
+    }
+
+    /// Its ID.
+    pub fn id(&self) -> &PortId {
+        &self.id
+    }
+
+    /// Its name on this node.
+    pub fn name(&self) -> &PortName {
+        self.id.name()
+    }
+
+    /// The node that spawned it over a link, if one did.
+    pub fn spawned_by(&self) -> Option<&NodeId> {
+        self.spawned_by.as_ref()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        // nothing of the user's runs under this lock; were it poisoned, the data would still be whole
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is dead.
+    pub fn is_dead(&self) -> bool {
+        self.lock().dead
+    }
+
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent.load(Ordering::Acquire)
+    }
+
+    /// The runner must look at `kill`, `stop` and `dead`; set under the lock that guards them.
+    pub(crate) fn set_urgent(&self) {
+        self.urgent.store(true, Ordering::Release);
+    }
+
+    /// It has looked; set under the lock.
+    pub(crate) fn clear_urgent(&self) {
+        self.urgent.store(false, Ordering::Release);
+    }
+
+    /// Drops everything of that link from now on until [`Self::mend`]. `false`: it does already.
+    pub(crate) fn break_link(&self, link: LinkId, alive: impl Fn(LinkId) -> bool) -> bool {
+        let mut inner = self.lock();
+        if inner.dead || inner.broken.iter().any(|&(broken, _)| broken == link) {
+            return false;
+        }
+        // marks of links that are gone are of no use when nothing of theirs waits; few, so just keep the list short
+        if inner.broken.len() >= 16 && inner.mailbox.is_empty() {
+            inner.broken.retain(|&(link, _)| alive(link));
+        }
+        inner.broken.push((link, false));
+        self.may_be_broken.store(true, Ordering::Release);
+        true
+    }
+
+    /// The loss was acknowledged.
+    pub(crate) fn mend(&self, link: LinkId) {
+        let mut inner = self.lock();
+        inner.broken.retain(|&(broken, _)| broken != link);
+        self.may_be_broken
+            .store(!inner.broken.is_empty(), Ordering::Release);
+    }
+
+    /// Whether messages of that link are dropped. Only the port's own task changes it.
+    pub(crate) fn is_broken(&self, link: LinkId) -> bool {
+        self.may_be_broken.load(Ordering::Acquire)
+            && self.lock().broken.iter().any(|&(broken, _)| broken == link)
+    }
+
+    /// Its init function has ended well.
+    pub fn started(&self) {
+        self.lock().starting = false;
+    }
+
+    /// How many messages wait, and their bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.mailbox.count(), inner.mailbox.bytes())
+    }
+
+    /// Ties a value to the port's life: it is dropped when the port dies, or now if it is dead (M8).
+    /// The number takes it back by [`Self::untie`].
+    pub fn tie(&self, value: Box<dyn Any + Send>) -> Option<u64> {
+        let mut inner = self.lock();
+        if inner.dead {
+            drop(inner);
+            drop(value);
+            return None;
+        }
+        let id = inner.next_tie;
+        inner.next_tie += 1;
+        inner.ties.insert(id, value);
+        Some(id)
+    }
+
+    /// Takes a value back that was tied to the port's life.
+    pub fn untie(&self, id: u64) -> Option<Box<dyn Any + Send>> {
+        self.lock().ties.remove(&id)
+    }
+
+    /// The handlers, for whoever knows their type.
+    pub fn table(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.lock().table.clone()
+    }
+
+    /// From inside the port's init function: what handles everything from when that function returns.
+    /// `false`: the port is dead.
+    pub fn succeed(
+        &self,
+        behaviour: Box<dyn Behaviour>,
+        table: Arc<dyn Any + Send + Sync>,
+        limits: Option<MailboxLimits>,
+    ) -> bool {
+        let mut inner = self.lock();
+        if inner.dead {
+            return false;
+        }
+        let old = (
+            inner.successor.replace(behaviour),
+            inner.table.replace(table),
+        );
+        if let Some(limits) = limits {
+            inner.mailbox.set_limits(limits);
+        }
+        self.set_urgent();
+        drop(inner);
+        drop(old);
+        true
+    }
+}
+
+impl fmt::Debug for PortCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PortCell").field(&self.id).finish()
+    }
+}

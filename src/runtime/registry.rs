@@ -1,0 +1,523 @@
+//! All ports of a node: a map in shards, so that no message takes a lock of the whole node.
+
+use std::{
+    any::Any,
+    collections::{HashMap, VecDeque},
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, broadcast},
+};
+
+use super::{
+    LinkSink,
+    behaviour::{Behaviour, shielded},
+    events::NodeEvent,
+    failed::Failed,
+    port::{Item, PortCell, Remains},
+    reply::{Answer, ReplyCell},
+    runner,
+};
+use crate::proto::{
+    id::{Incarnation, NodeId, PortId, PortName, PortNames},
+    limits::Limits,
+    link::LinkId,
+    message::{Message, Reason},
+    node::peer::Reply,
+    policy::Policy,
+    ports::mailbox::{MailboxLimits, Overflow},
+};
+
+const SHARDS: usize = 64;
+/// Links that are gone and whose messages may still wait somewhere.
+const PAST_LINKS_MAX: usize = 1024;
+const EVENTS_MAX: usize = 1024;
+
+/// A function that can be spawned by its name.
+pub trait Function: Send + Sync {
+    /// A new port's behaviour, and the first work for it: the init function with these arguments.
+    fn init(&self, args: Message) -> (Box<dyn Behaviour>, Box<dyn Any + Send>);
+}
+
+/// What a registry is made from.
+pub struct RegistryConfig {
+    /// The name of this node.
+    pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Every bound.
+    pub limits: Limits,
+    /// Who may do what here.
+    pub policy: Policy,
+    /// What can be spawned.
+    pub functions: HashMap<String, Arc<dyn Function>>,
+}
+
+impl fmt::Debug for RegistryConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryConfig")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a name leads to.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A port.
+    Port(Arc<PortCell>),
+    /// The reply port of a call.
+    Reply(Arc<ReplyCell>),
+}
+
+/// See the module.
+pub struct Registry {
+    me: Weak<Registry>,
+    pub(super) config: RegistryConfig,
+    names: PortNames,
+    runtime: Handle,
+    hasher: RandomState,
+    shards: Vec<RwLock<HashMap<PortName, Target>>>,
+    count: AtomicUsize,
+    pub(super) failed: Mutex<Failed>,
+    links: OnceLock<Weak<dyn LinkSink>>,
+    nodes: RwLock<Nodes>,
+    released: AtomicBool,
+    release: Notify,
+    closed: AtomicBool,
+    lost: AtomicU64,
+    events: broadcast::Sender<NodeEvent>,
+}
+
+#[derive(Default)]
+struct Nodes {
+    of: HashMap<LinkId, NodeId>,
+    past: VecDeque<LinkId>,
+}
+
+impl Registry {
+    /// Without any port. Nothing runs before [`Self::release`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(config: RegistryConfig) -> Arc<Self> {
+        Arc::new_cyclic(|me| Registry {
+            me: me.clone(),
+            names: PortNames::new(config.incarnation),
+            config,
+            runtime: Handle::current(),
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            count: AtomicUsize::new(0),
+            failed: Mutex::default(),
+            links: OnceLock::new(),
+            nodes: RwLock::default(),
+            released: AtomicBool::new(false),
+            release: Notify::new(),
+            closed: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
+            events: broadcast::channel(EVENTS_MAX).0,
+        })
+    }
+
+    /// The node's name.
+    pub fn node(&self) -> &NodeId {
+        &self.config.node
+    }
+
+    /// The node's life.
+    pub fn incarnation(&self) -> Incarnation {
+        self.config.incarnation
+    }
+
+    /// Every bound.
+    pub fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// Where tasks of this node are spawned.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// What a mailbox is bounded by unless its port says otherwise.
+    pub fn mailbox_limits(&self) -> MailboxLimits {
+        MailboxLimits {
+            bytes_max: self.config.limits.mailbox_bytes_max,
+            count_max: self.config.limits.mailbox_count_max,
+            overflow: Overflow::PushBack,
+        }
+    }
+
+    /// A name that was never given before.
+    pub fn next_id(&self) -> PortId {
+        PortId::new(self.config.node.clone(), self.names.next_name())
+    }
+
+    /// From now on ports run. (Before, what they need to reach other nodes may not be there.)
+    pub fn release(&self) {
+        self.released.store(true, Ordering::Release);
+        self.release.notify_waiters();
+    }
+
+    pub(super) async fn released(&self) {
+        while !self.released.load(Ordering::Acquire) {
+            let released = self.release.notified();
+            if !self.released.load(Ordering::Acquire) {
+                released.await;
+            }
+        }
+    }
+
+    /// Living ports, reply ports included.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Messages that were accepted here and then dropped.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Losses within this node, from now on.
+    pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
+        self.events.subscribe()
+    }
+
+    // --- the map ---
+
+    fn shard(&self, name: &str) -> Option<&RwLock<HashMap<PortName, Target>>> {
+        let hash = self.hasher.hash_one(name);
+        // the map inside uses the low bits of another hash
+        self.shards.get((hash >> 57) as usize % SHARDS)
+    }
+
+    /// What that name leads to now.
+    pub fn find(&self, name: &str) -> Option<Target> {
+        let shard = self.shard(name)?;
+        let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(name).cloned()
+    }
+
+    /// `false`: the name is taken, or the node is shut down.
+    pub(super) fn insert(&self, name: &PortName, target: Target) -> bool {
+        let Some(shard) = self.shard(name.as_str()) else {
+            return false;
+        };
+        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        if self.closed.load(Ordering::Acquire) || shard.contains_key(name.as_str()) {
+            return false;
+        }
+        shard.insert(name.clone(), target);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    fn remove(&self, name: &PortName) {
+        if let Some(shard) = self.shard(name.as_str()) {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            let gone = shard.remove(name.as_str());
+            drop(shard);
+            if gone.is_some() {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    // --- birth ---
+
+    /// A new port of that name. `Err`: the name is taken or the node is shut down, and here is the port, dead.
+    pub fn open(
+        &self,
+        id: PortId,
+        limits: MailboxLimits,
+        behaviour: Box<dyn Behaviour>,
+        table: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Result<Arc<PortCell>, Arc<PortCell>> {
+        let cell = PortCell::new(id, limits, behaviour, table, None, false);
+        if self.insert(cell.name(), Target::Port(cell.clone())) {
+            Ok(cell)
+        } else {
+            drop_remains(cell.lock().bury());
+            Err(cell)
+        }
+    }
+
+    pub(super) fn failed(&self) -> MutexGuard<'_, Failed> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A reply port, and what it brings.
+    pub fn open_reply(&self) -> Option<(Arc<ReplyCell>, tokio::sync::oneshot::Receiver<Answer>)> {
+        let (cell, from) = ReplyCell::new(self.next_id());
+        self.insert(cell.id().name(), Target::Reply(cell.clone()))
+            .then_some((cell, from))
+    }
+
+    // --- work ---
+
+    /// Spawns the port's task if it has none. Call it after `Inner::start_running` said so, without the lock.
+    pub(super) fn start(&self, cell: &Arc<PortCell>) {
+        if let Some(registry) = self.me.upgrade() {
+            self.runtime.spawn(runner::run(registry, cell.clone()));
+        }
+    }
+
+    /// Work in the port's context, behind what waits. `forced`: whether there is room or not. The work comes back when
+    /// there is no room (`Err(Some)`); it is dropped when the port is dead (`Err(None)`).
+    pub fn work(
+        &self,
+        cell: &Arc<PortCell>,
+        work: Box<dyn Any + Send>,
+        forced: bool,
+    ) -> Result<(), Option<Box<dyn Any + Send>>> {
+        use crate::proto::ports::mailbox::Push;
+        let mut inner = cell.lock();
+        if inner.dead {
+            drop(inner);
+            shielded("dropping work", || drop(work));
+            return Err(None);
+        }
+        if forced {
+            inner.mailbox.push_control(Item::Work(work));
+        } else {
+            match inner.mailbox.push(Item::Work(work), 1) {
+                Push::Queued => {}
+                Push::Full(Item::Work(work)) => return Err(Some(work)),
+                Push::Full(_) => return Err(None),
+            }
+        }
+        let start = inner.start_running();
+        drop(inner);
+        if start {
+            self.start(cell);
+        }
+        Ok(())
+    }
+
+    // --- death ---
+
+    /// Kills the port here and now. Its running handler ends at its next await. `false`: it was dead.
+    pub fn die(&self, cell: &Arc<PortCell>, reason: Reason) -> bool {
+        let mut inner = cell.lock();
+        let Some(mut remains) = inner.bury() else {
+            return false;
+        };
+        cell.set_urgent();
+        if remains.was_starting {
+            self.failed().insert(cell.name().clone(), reason.clone());
+        }
+        self.remove(cell.name());
+        // under the lock, so that no loss of a message to the dead port is told before its death
+        self.tell_death(cell.id(), std::mem::take(&mut remains.links), &reason);
+        drop(inner);
+        let lost = remains.items.iter();
+        let lost = lost
+            .filter(|item| matches!(item, Item::Message(..)))
+            .count();
+        self.count_lost(cell, lost as u64);
+        if let Some(room) = remains.room.take() {
+            room.notify_waiters();
+        }
+        if let Some(waker) = remains.waker.take() {
+            waker.wake();
+        }
+        self.tell_room(cell, std::mem::take(&mut remains.waiting));
+        let ties = std::mem::take(&mut remains.ties);
+        shielded("dropping what was tied to a port", || drop(ties));
+        let watches = std::mem::take(&mut remains.watches);
+        for watch in watches {
+            shielded("a monitor's callback", || watch(&reason));
+        }
+        tracing::debug!(port = %cell.id(), ?reason, "port died");
+        drop_remains(Some(remains));
+        true
+    }
+
+    /// The reply port is gone: answered, cancelled or killed.
+    pub fn end_reply(
+        &self,
+        cell: &Arc<ReplyCell>,
+        answer: Option<Answer>,
+        reason: &Reason,
+    ) -> bool {
+        let mut inner = cell.lock();
+        let Some(to) = inner.to.take() else {
+            return false;
+        };
+        self.remove(cell.id().name());
+        self.tell_death(cell.id(), inner.watchers.take_links(), reason);
+        let watches = inner.watchers.take_local();
+        drop(inner);
+        if let Some(answer) = answer {
+            let _ = to.send(answer);
+        }
+        for watch in watches {
+            shielded("a monitor's callback", || watch(reason));
+        }
+        true
+    }
+
+    fn tell_death(&self, id: &PortId, watching: Vec<LinkId>, reason: &Reason) {
+        if let Some(links) = self.links() {
+            for link in watching {
+                links.reply(
+                    link,
+                    Reply::Down {
+                        port: id.name().clone(),
+                        reason: reason.clone(),
+                    },
+                );
+            }
+        }
+    }
+
+    /// All ports die; there are no new ones from now on.
+    pub fn close(&self, reason: &Reason) {
+        self.closed.store(true, Ordering::Release);
+        for shard in &self.shards {
+            let targets: Vec<Target> = {
+                let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+                shard.values().cloned().collect()
+            };
+            for target in targets {
+                match target {
+                    Target::Port(cell) => {
+                        self.die(&cell, reason.clone());
+                    }
+                    Target::Reply(cell) => {
+                        let answer = Answer::Died(reason.clone());
+                        self.end_reply(&cell, Some(answer), reason);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether [`Self::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    // --- links ---
+
+    /// Where links are told something. `false`: that was said before.
+    pub(super) fn set_links(&self, links: Weak<dyn LinkSink>) -> bool {
+        self.links.set(links).is_ok()
+    }
+
+    pub(super) fn links(&self) -> Option<Arc<dyn LinkSink>> {
+        self.links.get()?.upgrade()
+    }
+
+    pub(super) fn set_link(&self, link: LinkId, node: &NodeId) {
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        nodes.of.insert(link, node.clone());
+    }
+
+    pub(super) fn forget_link(&self, link: LinkId) {
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        nodes.past.push_back(link);
+        if nodes.past.len() > PAST_LINKS_MAX
+            && let Some(oldest) = nodes.past.pop_front()
+        {
+            nodes.of.remove(&oldest);
+        }
+    }
+
+    /// The node at the other end of that link, now or lately.
+    pub fn node_of(&self, link: LinkId) -> Option<NodeId> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.of.get(&link).cloned()
+    }
+
+    fn is_up(&self, link: LinkId) -> bool {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.of.contains_key(&link) && !nodes.past.contains(&link)
+    }
+
+    pub(super) fn tell_room(&self, cell: &PortCell, waiting: Vec<LinkId>) {
+        if waiting.is_empty() {
+            return;
+        }
+        if let Some(links) = self.links() {
+            for link in waiting {
+                links.room(link, cell.name());
+            }
+        }
+    }
+
+    /// A message of that link is refused: a loss, and so is what follows until it is acknowledged (P2, P4).
+    pub(super) fn break_link(
+        &self,
+        cell: &PortCell,
+        link: LinkId,
+        fault: &super::behaviour::Fault,
+    ) {
+        self.count_lost(cell, 1);
+        if cell.break_link(link, |link| self.is_up(link))
+            && let Some(links) = self.links()
+        {
+            let text = fault.loss_text();
+            tracing::warn!(port = %cell.id(), link = link.0, text, "a message from a peer is refused");
+            links.reply(
+                link,
+                Reply::Loss {
+                    port: cell.name().clone(),
+                    count: 1,
+                    text,
+                },
+            );
+        }
+    }
+
+    /// The peer's acknowledgement has come to the front of the mailbox.
+    pub(super) fn settle(&self, cell: &PortCell, link: LinkId) {
+        cell.mend(link);
+        if let Some(links) = self.links() {
+            let port = cell.name().clone();
+            links.reply(link, Reply::LossSettled { port });
+        }
+    }
+
+    // --- losses ---
+
+    pub(super) fn count_lost(&self, cell: &PortCell, count: u64) {
+        self.count_lost_to(cell.id(), count, "the port died");
+    }
+
+    pub(crate) fn count_lost_to(&self, to: &PortId, count: u64, why: &str) {
+        if count == 0 {
+            return;
+        }
+        self.lost.fetch_add(count, Ordering::Relaxed);
+        if self.events.receiver_count() > 0 {
+            let _ = self.events.send(NodeEvent::Undelivered {
+                to: to.clone(),
+                count,
+                reason: why.to_owned(),
+            });
+        }
+    }
+}
+
+/// Drops what is of the user's, outside of any lock.
+fn drop_remains(remains: Option<Remains>) {
+    shielded("dropping a port", || drop(remains));
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("node", &self.config.node)
+            .field("ports", &self.count())
+            .finish_non_exhaustive()
+    }
+}
