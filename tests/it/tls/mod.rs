@@ -1,4 +1,7 @@
 //! TLS and the handshake through real sockets: first what must work, then everything that must not.
 
 mod accepted;
+mod attack;
+mod members;
+mod strangers;
 mod support;
