@@ -103,6 +103,15 @@ pub enum What {
         conn: ConnId,
         fault: &'static str,
     },
+    /// Nothing passes from this host to that one until then.
+    Stalled {
+        to: usize,
+        until: Duration,
+    },
+    /// The peer told of a loss on its port.
+    LossTold {
+        port: PortId,
+    },
     Probed {
         link: LinkId,
     },

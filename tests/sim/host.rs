@@ -252,6 +252,12 @@ impl Node {
         self.peers.want(node, w.now());
     }
 
+    /// Its ports.
+    pub fn living(&self) -> Vec<PortId> {
+        let names = self.ports.living().into_iter();
+        names.map(|name| PortId::new(self.id.clone(), name)).collect()
+    }
+
     pub fn has_link(&self, node: &NodeId) -> bool {
         self.peers.link(node).is_some()
     }
@@ -354,7 +360,7 @@ impl Node {
         w.net.write(conn, 0, wire::hello(&self.hello), w.now);
     }
 
-    pub fn handle_accepted(&mut self, w: &mut World, conn: ConnId) {
+    pub fn handle_accepted(&mut self, w: &World, conn: ConnId) {
         self.add_conn(conn, 1, Stage::Accepted, w.now + self.limits.auth_timeout);
     }
 
@@ -546,8 +552,10 @@ impl Node {
                 PeerFrame::Loss { port, .. } => Some(port.clone()),
                 _ => None,
             };
-            if loss.is_some() {
+            if let Some(port) = loss.clone() {
                 w.count("loss told");
+                let port = PortId::new(node.clone(), port);
+                self.log(w, What::LossTold { port });
             }
             let handled = self.remote(&node).handle(link, frame, now);
             if loss.is_some() && !handled.fired.is_empty() {
@@ -779,13 +787,7 @@ impl Node {
                 }
             }
         }
-        if self.peers_pending() {
-            self.perform(w);
-        }
-    }
-
-    fn peers_pending(&self) -> bool {
-        true
+        self.perform(w);
     }
 
     fn measure(&mut self, w: &mut World) {

@@ -150,6 +150,10 @@ impl SimPorts {
             .collect()
     }
 
+    pub fn living(&self) -> Vec<PortName> {
+        self.inner().ports.keys().cloned().collect()
+    }
+
     /// Bytes in all mailboxes, and how many are over their bound.
     pub fn measure(&self) -> Option<(usize, usize)> {
         let inner = self.inner();

@@ -61,7 +61,7 @@ impl World {
         mutant: Mutant,
     ) -> Self {
         World {
-            now: Duration::from_secs(1000),
+            now: crate::cluster::start(),
             alive: vec![false; addresses.len() + 1],
             net,
             queue: BTreeMap::new(),
