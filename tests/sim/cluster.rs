@@ -1,11 +1,8 @@
 //! A run: nodes, the network between them, a plan, and the loop that lets one thing happen after the other.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use portmesh::{
-    Incarnation, Limits, NodeId, PortId, PortName,
-    proto::ports::mailbox::Overflow,
-};
+use portmesh::{Incarnation, Limits, NodeId, PortId, PortName, proto::ports::mailbox::Overflow};
 
 use crate::{
     history::{History, What},
@@ -19,6 +16,8 @@ use crate::{
     world::{Event, World},
 };
 
+mod faults;
+
 /// More than any run needs.
 const STEPS_MAX: u64 = 400_000;
 /// Extra host: a second process of some node's ID.
@@ -27,9 +26,7 @@ const IMPOSTOR: usize = HOSTS;
 /// A run that has ended.
 #[derive(Debug)]
 pub struct Run {
-    pub seed: u64,
     pub clean: bool,
-    pub mutant: Mutant,
     pub limits: Limits,
     pub history: History,
     pub nodes: Vec<NodeId>,
@@ -82,10 +79,20 @@ pub fn limits() -> Limits {
 
 /// Plays one seed.
 pub fn run(seed: u64, mutant: Mutant) -> Run {
+    play(seed, mutant, false)
+}
+
+/// Plays one seed on a network that changes bytes of links.
+pub fn run_corrupt(seed: u64) -> Run {
+    play(seed, Mutant::None, true)
+}
+
+fn play(seed: u64, mutant: Mutant, corrupt: bool) -> Run {
     let clean = seed % 4 == 0;
     let mut rng = Rng::new(seed);
     let plan = plan::draw(&mut rng, clean);
-    let net = Net::new(HOSTS + 1, Rng::new(rng.next()));
+    let mut net = Net::new(HOSTS + 1, Rng::new(rng.next()));
+    net.corrupt = corrupt;
     // which node decides differs
     let mut letters = vec!["a", "b", "c", "d"];
     let names: Vec<NodeId> = (0..HOSTS)
@@ -118,9 +125,7 @@ pub fn run(seed: u64, mutant: Mutant) -> Run {
     let steps = cluster.play();
     cluster.finish();
     Run {
-        seed,
         clean,
-        mutant,
         limits: bounds,
         history: cluster.w.history,
         nodes: cluster.names,
@@ -139,7 +144,10 @@ impl Cluster {
             }
             self.w.now = at;
             steps += 1;
-            assert!(steps < STEPS_MAX, "the run does not come to an end: {event:?}");
+            assert!(
+                steps < STEPS_MAX,
+                "the run does not come to an end: {event:?}"
+            );
             self.happen(event);
             for signal in std::mem::take(&mut self.w.net.signals) {
                 let event = Event::Signal {
@@ -181,14 +189,16 @@ impl Cluster {
         self.w.log(host, life, What::Started);
         let node = Node::new(host, life, hello, limits, &mut self.w);
         node.ports.set_now(self.w.now);
-        node.ports.open(&PortName::node_port(), Duration::ZERO, Overflow::PushBack);
+        node.ports
+            .open(&PortName::node_port(), Duration::ZERO, Overflow::PushBack);
         for (micros, overflow) in [
             (10, Overflow::PushBack),
             (20_000, Overflow::PushBack),
             (5_000, Overflow::Kill),
         ] {
             let name = node.next_name();
-            node.ports.open(&name, Duration::from_micros(micros), overflow);
+            node.ports
+                .open(&name, Duration::from_micros(micros), overflow);
             self.w.directory.push(PortId::new(node.id.clone(), name));
         }
         self.hosts[host].node = Some(node);
@@ -371,184 +381,29 @@ impl Cluster {
         let others = self.w.directory.iter().filter(|id| id.node() != own);
         let others: Vec<_> = others.collect();
         let recent = others.len().min(20);
-        let from = if number % 3 == 0 { others.len() } else { recent };
+        let from = if number % 3 == 0 {
+            others.len()
+        } else {
+            recent
+        };
         let at = (number / 3) as usize % from.max(1);
         others.get(others.len() - from + at).map(|id| (*id).clone())
     }
 
     /// A port that this life of the node spawned; else one that it did not.
     fn own(&self, host: usize, number: u64, foreign: bool) -> Option<PortId> {
-        let prefix = self.hosts[host].node.as_ref()?.hello.incarnation.port_prefix();
+        let prefix = self.hosts[host]
+            .node
+            .as_ref()?
+            .hello
+            .incarnation
+            .port_prefix();
         let own = |id: &&PortId| id.name().as_str().starts_with(&prefix);
         let other = |id: &&PortId| *id.node() != self.names[host];
         let ports = self.w.directory.iter().filter(other);
         let ports: Vec<_> = ports.filter(|id| own(id) != foreign).collect();
         let at = number as usize % ports.len().max(1);
         ports.get(at).map(|id| (*id).clone())
-    }
-
-    fn fault(&mut self, op: Op) {
-        if self.calm && op != Op::Last {
-            return;
-        }
-        match op {
-            Op::Cut { a, b } => {
-                for (conn, _) in self.w.net.between(a, b) {
-                    self.w.count("cut");
-                    if self.w.net.cut(conn, self.w.now) > 0 {
-                        self.w.count("cut with bytes under way");
-                    }
-                    let fault = "cut";
-                    self.w.log(a, 0, What::Broken { conn, fault });
-                }
-            }
-            Op::HalfOpen { from, to } => {
-                for (conn, hosts) in self.w.net.between(from, to) {
-                    let side = usize::from(hosts[0] != from);
-                    self.w.count("half-open");
-                    if self.w.net.black_hole(conn, side) > 0 {
-                        self.w.count("half-open with bytes under way");
-                    }
-                    let fault = "half-open";
-                    self.w.log(from, 0, What::Broken { conn, fault });
-                }
-            }
-            Op::Stall { from, to, lasts } => {
-                self.w.count("stall");
-                let until = self.w.now + lasts;
-                if let Some(path) = self.w.net.paths.get_mut(&(from, to)) {
-                    path.stalled_until = path.stalled_until.max(until);
-                }
-                self.w.log(from, 0, What::Stalled { to, until });
-            }
-            Op::Hang { host, lasts } => {
-                let until = self.w.now + lasts;
-                if let Some(node) = &self.hosts[host].node {
-                    let long = lasts > self.w.limits.link_timeout;
-                    self.w.count(if long { "long hang" } else { "short hang" });
-                    let life = node.life;
-                    self.hosts[host].hung_until = until;
-                    self.hosts[host].ends = Some(until);
-                    self.w.log(host, life, What::Hung(until));
-                    self.w.at(until, Event::Wake { host });
-                }
-            }
-            Op::Crash {
-                host,
-                silently,
-                restart,
-                older,
-            } => {
-                if self.hosts[host].node.is_some() {
-                    self.crash(host, silently);
-                    if let Some(after) = restart {
-                        self.w.after(after, Event::Restart { host, older });
-                    }
-                }
-            }
-            Op::Both { a, b } => self.both(a, b),
-            Op::Impostor {
-                of,
-                newer,
-                stranger,
-                lasts,
-            } => self.impostor(of, newer, stranger, lasts),
-            Op::Calm => self.calm(),
-            Op::Last => self.last(),
-            _ => {}
-        }
-    }
-
-    fn both(&mut self, a: usize, b: usize) {
-        let (first, second) = (self.names[a].clone(), self.names[b].clone());
-        let now = self.w.now;
-        let up = |host: &Host, node| {
-            host.hung_until > now || host.node.as_ref().is_none_or(|n| n.has_link(node))
-        };
-        if up(&self.hosts[a], &second) || up(&self.hosts[b], &first) {
-            return;
-        }
-        self.w.count("both want a link at once");
-        self.with(a, |node, w| node.want(w, &second));
-        self.with(b, |node, w| node.want(w, &first));
-    }
-
-    fn crash(&mut self, host: usize, silently: bool) {
-        let Some(mut node) = self.hosts[host].node.take() else {
-            return;
-        };
-        self.w.count(if silently { "power loss" } else { "crash" });
-        self.w.log(host, node.life, What::Crashed);
-        node.crash(&mut self.w, silently);
-        self.w.alive[host] = false;
-        self.hosts[host].hung_until = Duration::ZERO;
-        self.hosts[host].ends = None;
-        self.hosts[host].deferred.clear();
-    }
-
-    fn impostor(&mut self, of: usize, newer: bool, stranger: bool, lasts: Duration) {
-        if self.hosts[IMPOSTOR].node.is_some() {
-            return;
-        }
-        self.w.count("second process of a node ID");
-        let mut hello = self.hello(IMPOSTOR, of, !newer);
-        if stranger {
-            hello.identity = 99;
-        }
-        self.start(IMPOSTOR, Some(hello));
-        let others: Vec<_> = (0..HOSTS).filter(|host| *host != of).collect();
-        for other in others {
-            let node = self.names[other].clone();
-            let ports = self.w.directory.iter().filter(|id| *id.node() == node);
-            let port = ports.last().cloned();
-            self.with(IMPOSTOR, |at, w| {
-                at.want(w, &node);
-                if let Some(port) = port {
-                    at.monitor(w, &port, OnFire::Again);
-                    at.send(w, &port, "m", 20);
-                }
-            });
-        }
-        self.w.after(lasts, Event::Op(Op::Crash {
-            host: IMPOSTOR,
-            silently: false,
-            restart: None,
-            older: false,
-        }));
-    }
-
-    fn calm(&mut self) {
-        self.crash(IMPOSTOR, false);
-        self.calm = true;
-        self.w.log(0, 0, What::Calm);
-        for path in self.w.net.paths.values_mut() {
-            path.stalled_until = path.stalled_until.min(self.w.now);
-        }
-        for host in 0..HOSTS {
-            if self.hosts[host].node.is_none() {
-                self.w.at(self.w.now, Event::Restart { host, older: false });
-            }
-            self.hosts[host].hung_until = self.w.now;
-            self.wake(host);
-        }
-    }
-
-    /// Every node sends a last message to every living port of the others, and monitors it.
-    fn last(&mut self) {
-        let living: Vec<PortId> = (0..HOSTS)
-            .filter_map(|host| self.hosts[host].node.as_ref())
-            .flat_map(Node::living)
-            .collect();
-        for host in 0..HOSTS {
-            for port in &living {
-                if *port.node() != self.names[host] {
-                    self.with(host, |node, w| {
-                        node.monitor(w, port, OnFire::Nothing);
-                        node.send(w, port, "m", 1);
-                    });
-                }
-            }
-        }
     }
 
     fn finish(&mut self) {

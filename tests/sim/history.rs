@@ -1,11 +1,6 @@
 //! What happened in a run, in order, and how often each kind of fault and race did.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    hash::Hasher,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Write, hash::Hasher, time::Duration};
 
 use portmesh::{
     NodeId, PortId, PortName,

@@ -30,6 +30,9 @@ use crate::{
     world::{Event, World},
 };
 
+mod connections;
+mod outputs;
+
 /// How much the writer takes at a time.
 const WRITE_BYTES: usize = 4 << 10;
 
@@ -59,7 +62,9 @@ enum Stage {
     /// Sent its answer, awaits READY.
     Answered,
     /// Not a link yet; `told`: ACTIVATE was read, nothing after it is.
-    Candidate { told: bool },
+    Candidate {
+        told: bool,
+    },
     Link(Box<Session<SimPorts>>),
 }
 
@@ -106,11 +111,15 @@ impl Node {
         } else {
             hello.incarnation
         };
+        let me = match w.mutant {
+            Mutant::BothDecide => "A".parse().unwrap(),
+            _ => hello.node.clone(),
+        };
         Node {
             host,
             life,
             id: hello.node.clone(),
-            peers: Peers::new(hello.node.clone(), hello.incarnation, &limits),
+            peers: Peers::new(me, hello.incarnation, &limits),
             ports: SimPorts::new(limits.clone(), service, w.mutant),
             names: PortNames::new(named),
             hello,
@@ -201,7 +210,13 @@ impl Node {
 
     fn watching(&mut self, w: &mut World, to: &PortId, watch: No, id: WatchId, on_fire: OnFire) {
         let to = to.clone();
-        self.log(w, What::Monitored { to: to.clone(), watch });
+        self.log(
+            w,
+            What::Monitored {
+                to: to.clone(),
+                watch,
+            },
+        );
         self.watches.insert(watch, Watching { to, id, on_fire });
     }
 
@@ -223,14 +238,25 @@ impl Node {
 
     pub fn kill(&mut self, w: &mut World, to: &PortId) {
         let kill = w.no();
-        self.log(w, What::KillSent { to: to.clone(), kill });
+        self.log(
+            w,
+            What::KillSent {
+                to: to.clone(),
+                kill,
+            },
+        );
         let now = w.now();
         let reason = World::kill_reason(kill);
         let wake = self.remote(to.node()).kill(to.name(), &reason, now);
         self.wake(w, to.node(), wake);
     }
 
-    pub fn spawn(&mut self, w: &mut World, node: &NodeId, function: &'static str) -> Option<PortId> {
+    pub fn spawn(
+        &mut self,
+        w: &mut World,
+        node: &NodeId,
+        function: &'static str,
+    ) -> Option<PortId> {
         let name = self.next_name();
         let args = Message::encode_args(&(), &self.limits).unwrap();
         let now = w.now();
@@ -255,7 +281,9 @@ impl Node {
     /// Its ports.
     pub fn living(&self) -> Vec<PortId> {
         let names = self.ports.living().into_iter();
-        names.map(|name| PortId::new(self.id.clone(), name)).collect()
+        names
+            .map(|name| PortId::new(self.id.clone(), name))
+            .collect()
     }
 
     pub fn has_link(&self, node: &NodeId) -> bool {
@@ -324,489 +352,6 @@ impl Node {
         let wake = self.remote(node).reopen();
         self.wake(w, node, wake);
     }
-
-    // --- connections ---
-
-    fn add_conn(&mut self, conn: ConnId, side: usize, stage: Stage, until: Duration) -> LinkId {
-        let link = LinkId(NonZeroU64::new(self.next_link).unwrap());
-        self.next_link += 1;
-        self.by_conn.insert((conn, side), link);
-        self.conns.insert(
-            link,
-            Conn {
-                conn,
-                side,
-                stage,
-                dial: None,
-                hello: None,
-                data: BytesMut::new(),
-                awake: false,
-                until: Some(until),
-            },
-        );
-        link
-    }
-
-    /// The network says whether somebody is there.
-    pub fn handle_dialed(&mut self, w: &mut World, node: NodeId, conn: Option<ConnId>) {
-        let Some(conn) = conn else {
-            let reason = CloseReason::Transport("connection refused".into());
-            return self.peers.handle_dial_failed(&node, reason, w.now());
-        };
-        let link = self.add_conn(conn, 0, Stage::Dialed, w.now + self.limits.auth_timeout);
-        if let Some(made) = self.conns.get_mut(&link) {
-            made.dial = Some(node);
-        }
-        w.net.write(conn, 0, wire::hello(&self.hello), w.now);
-    }
-
-    pub fn handle_accepted(&mut self, w: &World, conn: ConnId) {
-        self.add_conn(conn, 1, Stage::Accepted, w.now + self.limits.auth_timeout);
-    }
-
-    pub fn handle_signal(&mut self, w: &mut World, conn: ConnId, side: usize) {
-        let Some(&link) = self.by_conn.get(&(conn, side)) else {
-            return;
-        };
-        for chunk in w.net.read(conn, side, w.now) {
-            match chunk {
-                Chunk::Bytes(bytes) => {
-                    if let Some(conn) = self.conns.get_mut(&link) {
-                        conn.data.extend_from_slice(&bytes);
-                    }
-                    self.process(w, link);
-                }
-                Chunk::End(text) => self.end(w, link, CloseReason::Transport(text.into())),
-            }
-        }
-    }
-
-    /// Reads what has come on a connection.
-    fn process(&mut self, w: &mut World, link: LinkId) {
-        while let Some(conn) = self.conns.get_mut(&link) {
-            if let Stage::Link(_) = conn.stage {
-                return self.read_link(w, link);
-            }
-            if let Stage::Candidate { told: true } = conn.stage {
-                return;
-            }
-            let Some(frame) = wire::take(&mut conn.data) else {
-                return;
-            };
-            self.early(w, link, frame);
-        }
-    }
-
-    fn early(&mut self, w: &mut World, link: LinkId, frame: Early) {
-        let Some(conn) = self.conns.get_mut(&link) else {
-            return;
-        };
-        let (id, side) = (conn.conn, conn.side);
-        match (&mut conn.stage, frame) {
-            (Stage::Accepted, Early::Hello(hello)) => {
-                conn.hello = Some(hello);
-                conn.stage = Stage::Answered;
-                w.net.write(id, side, wire::hello(&self.hello), w.now);
-            }
-            (Stage::Dialed, Early::Hello(hello)) => {
-                w.net.write(id, side, wire::ready(), w.now);
-                conn.hello = Some(hello);
-                self.candidate(w, link);
-            }
-            (Stage::Answered, Early::Ready) => self.candidate(w, link),
-            (Stage::Candidate { told }, Early::Activate) => {
-                *told = true;
-                if let Err(reason) = self.peers.handle_activate(link, w.now()) {
-                    self.end(w, link, reason);
-                }
-            }
-            (_, Early::Close(code, text)) => {
-                self.end(w, link, CloseReason::from_wire(code, text));
-            }
-            (Stage::Candidate { .. }, Early::Ping) => {}
-            (stage, other) => panic!("{other:?} in {stage:?}"),
-        }
-    }
-
-    fn candidate(&mut self, w: &mut World, link: LinkId) {
-        let Some(conn) = self.conns.get_mut(&link) else {
-            return;
-        };
-        let Some(hello) = &conn.hello else { return };
-        conn.stage = Stage::Candidate { told: false };
-        conn.until = None;
-        let dialed = conn.dial.take().is_some();
-        if let Some((_, life)) = self.peers.link(&hello.node) {
-            let same = life == hello.incarnation;
-            w.count(match same {
-                true => "second connection of a linked life",
-                false => "connection of another life of a linked node",
-            });
-        }
-        let candidate = Candidate {
-            link,
-            node: hello.node.clone(),
-            incarnation: hello.incarnation,
-            identity: [hello.identity; 32],
-            dialed,
-        };
-        self.peers.handle_candidate(candidate, w.now());
-    }
-
-    /// The connection has ended, or has to.
-    fn end(&mut self, w: &mut World, link: LinkId, reason: CloseReason) {
-        let Some(conn) = self.conns.get_mut(&link) else {
-            return;
-        };
-        match conn.stage {
-            Stage::Candidate { .. } | Stage::Link(_) => {
-                if matches!(conn.stage, Stage::Candidate { .. }) {
-                    self.close_conn(w, link, &reason);
-                }
-                self.peers.handle_closed(link, reason, w.now());
-                // a link is closed when `Peers` says that it is lost
-                self.perform(w);
-            }
-            Stage::Accepted | Stage::Dialed | Stage::Answered => {
-                let dial = conn.dial.take();
-                self.close_conn(w, link, &reason);
-                if let Some(node) = dial {
-                    self.peers.handle_dial_failed(&node, reason, w.now());
-                }
-            }
-        }
-    }
-
-    fn close_conn(&mut self, w: &mut World, link: LinkId, reason: &CloseReason) {
-        let Some(conn) = self.conns.remove(&link) else {
-            return;
-        };
-        self.by_conn.remove(&(conn.conn, conn.side));
-        if let Some((code, text)) = reason.to_wire() {
-            let frame = wire::close(code, &text);
-            w.net.write(conn.conn, conn.side, frame, w.now);
-        }
-        w.net.close(conn.conn, conn.side, w.now);
-        if let Stage::Link(session) = conn.stage {
-            if session.held_bytes() > 0 {
-                w.count("held messages at the end of a link");
-            }
-            session.close(&self.ports);
-        }
-    }
-
-    fn node_of(&self, link: LinkId) -> Option<NodeId> {
-        Some(self.conns.get(&link)?.hello.as_ref()?.node.clone())
-    }
-
-    // --- a link ---
-
-    fn read_link(&mut self, w: &mut World, link: LinkId) {
-        let mut out = Reactions::default();
-        let Some(conn) = self.conns.get_mut(&link) else {
-            return;
-        };
-        let Stage::Link(session) = &mut conn.stage else {
-            return;
-        };
-        let now = w.now();
-        let result = session.handle_bytes(&mut conn.data, now, &self.ports, &mut out);
-        self.react(w, link, out);
-        if let Err(reason) = result {
-            if let CloseReason::Protocol(text) = &reason {
-                let text = format!("protocol error: {text}");
-                self.log(w, What::Stuck { text });
-            }
-            self.end(w, link, reason);
-        }
-    }
-
-    fn room(&mut self, w: &mut World, link: LinkId, port: &PortName) {
-        let mut out = Reactions::default();
-        let Some(conn) = self.conns.get_mut(&link) else {
-            return;
-        };
-        if let Stage::Link(session) = &mut conn.stage {
-            session.handle_room(port, w.now(), &self.ports, &mut out);
-            self.react(w, link, out);
-        }
-    }
-
-    fn react(&mut self, w: &mut World, link: LinkId, out: Reactions) {
-        let Some(node) = self.node_of(link) else {
-            return;
-        };
-        if out.alive && let Some(at) = self.probing.iter().position(|p| *p == link) {
-            if w.mutant != Mutant::ProbeUnheard {
-                self.probing.remove(at);
-                self.log(w, What::Answered { link });
-                self.peers.handle_alive(link, w.now());
-            }
-        }
-        for reply in out.replies {
-            self.reply(w, &node, link, reply);
-        }
-        for frame in out.frames {
-            let now = w.now();
-            let loss = match &frame {
-                PeerFrame::Loss { port, .. } => Some(port.clone()),
-                _ => None,
-            };
-            if let Some(port) = loss.clone() {
-                w.count("loss told");
-                let port = PortId::new(node.clone(), port);
-                self.log(w, What::LossTold { port });
-            }
-            let handled = self.remote(&node).handle(link, frame, now);
-            if loss.is_some() && !handled.fired.is_empty() {
-                w.count("monitor fired by a loss");
-            }
-            self.fire(w, handled.fired);
-            if let Some(port) = handled.settle
-                && w.mutant != Mutant::NeverSettle
-            {
-                let wake = self.remote(&node).settle(link, &port);
-                self.wake(w, &node, wake);
-            }
-            self.wake(w, &node, handled.wake);
-            if let Some(reason) = handled.close {
-                let text = format!("protocol error: {reason}");
-                self.log(w, What::Stuck { text });
-                return self.end(w, link, reason);
-            }
-        }
-    }
-
-    fn reply(&mut self, w: &mut World, node: &NodeId, link: LinkId, reply: Reply) {
-        match &reply {
-            Reply::Hold { .. } => w.count("hold told"),
-            Reply::Loss { .. } if self.remote(node).is_wanted() => {
-                w.count("loss told while sending the other way");
-            }
-            _ => {}
-        }
-        let wake = self.remote(node).reply(link, reply);
-        self.wake(w, node, wake);
-    }
-
-    // --- outputs ---
-
-    fn perform(&mut self, w: &mut World) {
-        while let Some(output) = self.peers.poll_output() {
-            match output {
-                PeersOutput::Dial(node) => self.dial(w, node),
-                PeersOutput::Activate { link, node, tell } => self.activate(w, link, node, tell),
-                PeersOutput::Refuse { link, reason } => self.refuse(w, link, &reason),
-                PeersOutput::Lost { link, node, reason } => self.lost(w, link, &node, reason),
-                PeersOutput::Probe(link) => {
-                    self.log(w, What::Probed { link });
-                    self.probing.push(link);
-                    if let Some(node) = self.node_of(link) {
-                        self.reply(w, &node, link, Reply::Ping(7));
-                    }
-                }
-                PeersOutput::Unreachable { node, reason } => {
-                    w.count("unreachable");
-                    let peer = node.clone();
-                    let why = reason.clone();
-                    self.log(w, What::Unreachable { peer, reason: why });
-                    self.end_epoch(w, &node, &reason);
-                }
-            }
-        }
-    }
-
-    fn dial(&mut self, w: &mut World, node: NodeId) {
-        let target = w.addresses[&node];
-        let delay = w.net.connect_delay(self.host, target);
-        let event = Event::Dialed {
-            host: self.host,
-            life: self.life,
-            node,
-            target,
-        };
-        w.after(delay, event);
-    }
-
-    fn activate(&mut self, w: &mut World, link: LinkId, node: NodeId, tell: bool) {
-        let Some(conn) = self.conns.get_mut(&link) else {
-            return;
-        };
-        let Some(hello) = &conn.hello else { return };
-        if tell {
-            w.net.write(conn.conn, conn.side, wire::activate(), w.now);
-        }
-        let format = if hello.json && self.hello.json {
-            Format::json()
-        } else {
-            Format::cbor()
-        };
-        let params = LinkParams {
-            link,
-            format: format.clone(),
-            peer_window_bytes: hello.window as usize,
-            peer_frame_bytes_max: hello.frame_max as usize,
-            peer_message_bytes_max: hello.message_max as usize,
-            keepalive: hello.link_timeout.min(self.limits.link_timeout) / 4,
-        };
-        let session = SessionParams {
-            link,
-            node: node.clone(),
-            incarnation: hello.incarnation,
-            format,
-            link_timeout: self.limits.link_timeout,
-        };
-        let now = w.now();
-        let session = Session::new(session, &self.limits, Policy::default(), now);
-        conn.stage = Stage::Link(Box::new(session));
-        let id = conn.conn;
-        let peer = node.clone();
-        self.log(w, What::Up { peer, link, conn: id });
-        let wake = self.remote(&node).activate(params, now);
-        self.wake(w, &node, wake);
-        self.process(w, link);
-    }
-
-    fn refuse(&mut self, w: &mut World, link: LinkId, reason: &CloseReason) {
-        w.count(match reason {
-            CloseReason::Duplicate => "refused as a duplicate",
-            CloseReason::NodeIdInUse => "refused: node ID in use",
-            CloseReason::OldIncarnation => "refused: older life",
-            CloseReason::NotActivated => "refused: not activated in time",
-            _ => "refused otherwise",
-        });
-        if let (Some(peer), Some(conn)) = (self.node_of(link), self.conns.get(&link)) {
-            let turned = What::Turned {
-                peer,
-                conn: conn.conn,
-                reason: reason.clone(),
-            };
-            self.log(w, turned);
-        }
-        self.close_conn(w, link, reason);
-    }
-
-    fn lost(&mut self, w: &mut World, link: LinkId, node: &NodeId, reason: CloseReason) {
-        self.probing.retain(|probed| *probed != link);
-        if reason == CloseReason::Replaced {
-            w.count("link replaced");
-        }
-        if self.remote(node).is_wanted() {
-            w.count("link lost with something under way");
-        }
-        if let Some(conn) = self.conns.get(&link).map(|conn| conn.conn) {
-            let (peer, reason) = (node.clone(), reason.clone());
-            self.log(
-                w,
-                What::Down {
-                    peer,
-                    link,
-                    conn,
-                    reason,
-                },
-            );
-        }
-        self.close_conn(w, link, &reason);
-        self.end_epoch(w, node, &reason);
-    }
-
-    /// Everything that follows from an event, until nothing does.
-    pub fn settle(&mut self, w: &mut World) {
-        loop {
-            self.perform(w);
-            let out = self.ports.take_out();
-            if out.is_empty() {
-                break;
-            }
-            for out in out {
-                self.port_out(w, out);
-            }
-        }
-        self.flush(w);
-        self.measure(w);
-        let next = self.poll_timeout();
-        if let Some(next) = next
-            && self.timer.is_none_or(|timer| next < timer || timer <= w.now)
-        {
-            self.timer = Some(next);
-            let (host, life) = (self.host, self.life);
-            w.at(next, Event::Timer { host, life });
-        }
-    }
-
-    fn port_out(&mut self, w: &mut World, out: PortOut) {
-        match out {
-            PortOut::Reply(link, reply) => {
-                if let Some(node) = self.node_of(link) {
-                    self.reply(w, &node, link, reply);
-                }
-            }
-            PortOut::Room(link, port) => self.room(w, link, &port),
-            PortOut::Step(port, at) => {
-                let (host, life) = (self.host, self.life);
-                w.at(at, Event::PortStep { host, life, port });
-            }
-            PortOut::Log(what) => self.log(w, what),
-            PortOut::Count(what) => w.count(what),
-        }
-    }
-
-    fn flush(&mut self, w: &mut World) {
-        let links: Vec<_> = self.conns.keys().copied().collect();
-        for link in links {
-            let Some(node) = self.node_of(link) else {
-                continue;
-            };
-            while let Some(conn) = self.conns.get_mut(&link)
-                && conn.awake
-                && matches!(conn.stage, Stage::Link(_))
-            {
-                let (id, side) = (conn.conn, conn.side);
-                let room = w.net.room(id, side).min(WRITE_BYTES);
-                if room == 0 {
-                    w.count("writer waits for the network");
-                    break; // a signal comes
-                }
-                let mut buf = Vec::new();
-                let now = w.now();
-                let transmit = self.remote(&node).transmit(&mut buf, room, now);
-                if let Some(conn) = self.conns.get_mut(&link) {
-                    conn.awake = transmit.more;
-                }
-                assert!(!transmit.more || !buf.is_empty(), "more, but nothing came");
-                if !buf.is_empty() {
-                    w.net.write(id, side, buf, w.now);
-                }
-                if transmit.lost {
-                    let lost = self.remote(&node).take_lost();
-                    self.fire(w, lost.fired);
-                    for port in lost.settle {
-                        let wake = self.remote(&node).settle(link, &port);
-                        self.wake(w, &node, wake);
-                    }
-                }
-            }
-        }
-        self.perform(w);
-    }
-
-    fn measure(&mut self, w: &mut World) {
-        if let Some((value, bound)) = self.ports.measure() {
-            let what = "mailbox";
-            self.log(w, What::Measured { what, value, bound });
-        }
-        let bound = self.limits.window_bytes.max(self.limits.message_bytes_max * 2);
-        let held = self.conns.values().map(|conn| match &conn.stage {
-            Stage::Link(session) => session.held_bytes(),
-            _ => 0,
-        });
-        let value = held.max().unwrap_or(0);
-        if value > bound {
-            let what = "held by a session";
-            self.log(w, What::Measured { what, value, bound });
-        }
-    }
-
     // --- time ---
 
     fn poll_timeout(&self) -> Option<Duration> {
@@ -816,7 +361,10 @@ impl Node {
         });
         let remote = self.remote.values().filter_map(Peer::poll_timeout);
         let others = [self.peers.poll_timeout(), self.ports.poll_timeout()];
-        conns.chain(remote).chain(others.into_iter().flatten()).min()
+        conns
+            .chain(remote)
+            .chain(others.into_iter().flatten())
+            .min()
     }
 
     pub fn handle_timer(&mut self, w: &mut World) {

@@ -1,7 +1,7 @@
 //! The simulated network: connections that carry bytes with delay, a rate and a bounded buffer, and break.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
@@ -49,6 +49,7 @@ struct Conn {
     hosts: [usize; 2],
     dirs: [Direction; 2],
     closed: [bool; 2],
+    link: bool,
 }
 
 /// An arrival or free room that the cluster has to tell a host of.
@@ -67,8 +68,8 @@ pub struct Net {
     pub paths: BTreeMap<(usize, usize), Path>,
     rng: Rng,
     pub signals: Vec<Signal>,
-    /// Hosts that cannot reach each other with new connections.
-    pub refused: BTreeSet<(usize, usize)>,
+    /// Whether bytes change on their way over links.
+    pub corrupt: bool,
 }
 
 impl Net {
@@ -91,7 +92,7 @@ impl Net {
             paths,
             rng,
             signals: Vec::new(),
-            refused: BTreeSet::new(),
+            corrupt: false,
         }
     }
 
@@ -111,6 +112,7 @@ impl Net {
                 hosts: [from, to],
                 dirs: Default::default(),
                 closed: [false; 2],
+                link: false,
             },
         );
         conn
@@ -130,10 +132,25 @@ impl Net {
         self.put(conn, side, Chunk::Bytes(bytes), now);
     }
 
-    fn put(&mut self, id: ConnId, side: usize, chunk: Chunk, now: Duration) {
+    /// That connection is a link: from now on its bytes may change.
+    pub fn mark(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.link = true;
+        }
+    }
+
+    fn put(&mut self, id: ConnId, side: usize, mut chunk: Chunk, now: Duration) {
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
+        if let Chunk::Bytes(bytes) = &mut chunk
+            && self.corrupt
+            && conn.link
+            && self.rng.one_in(100)
+        {
+            let at = self.rng.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << self.rng.below(8);
+        }
         let host = conn.hosts[1 - side];
         let path = &self.paths[&(conn.hosts[side], host)];
         let dir = &mut conn.dirs[side];
@@ -250,11 +267,5 @@ impl Net {
             .filter(|(_, conn)| conn.hosts == [a, b] || conn.hosts == [b, a])
             .map(|(id, conn)| (*id, conn.hosts))
             .collect()
-    }
-
-    /// Bytes under way in both directions.
-    pub fn under_way(&self, id: ConnId) -> usize {
-        let dirs = self.conns.get(&id).map(|conn| &conn.dirs);
-        dirs.into_iter().flatten().map(|dir| dir.bytes).sum()
     }
 }

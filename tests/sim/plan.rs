@@ -16,28 +16,87 @@ pub const END: Duration = Duration::from_secs(56);
 /// One step. Ports are named by a number that picks one of those that are known then.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    Send { host: usize, port: u64, tag: &'static str, size: usize, times: u64 },
-    Call { host: usize, port: u64, size: usize },
-    Monitor { host: usize, port: u64, on_fire: OnFire },
-    MonitorNode { host: usize, of: usize },
-    Unmonitor { host: usize, nth: usize },
+    Send {
+        host: usize,
+        port: u64,
+        tag: &'static str,
+        size: usize,
+        times: u64,
+    },
+    Call {
+        host: usize,
+        port: u64,
+        size: usize,
+    },
+    Monitor {
+        host: usize,
+        port: u64,
+        on_fire: OnFire,
+    },
+    MonitorNode {
+        host: usize,
+        of: usize,
+    },
+    Unmonitor {
+        host: usize,
+        nth: usize,
+    },
     /// Kills a port that this node spawned, after some messages; or (`foreign`) one that it may not kill.
-    Kill { host: usize, port: u64, messages: u64, foreign: bool },
-    Spawn { host: usize, on: usize, function: &'static str, messages: u64 },
+    Kill {
+        host: usize,
+        port: u64,
+        messages: u64,
+        foreign: bool,
+    },
+    Spawn {
+        host: usize,
+        on: usize,
+        function: &'static str,
+        messages: u64,
+    },
     /// A port ends from inside.
-    Die { host: usize, port: u64 },
+    Die {
+        host: usize,
+        port: u64,
+    },
 
-    Cut { a: usize, b: usize },
+    Cut {
+        a: usize,
+        b: usize,
+    },
     /// What `from` sends on its connections to `to` goes nowhere, and nobody is told.
-    HalfOpen { from: usize, to: usize },
+    HalfOpen {
+        from: usize,
+        to: usize,
+    },
     /// Nothing passes for a while, then all of it does.
-    Stall { from: usize, to: usize, lasts: Duration },
-    Hang { host: usize, lasts: Duration },
-    Crash { host: usize, silently: bool, restart: Option<Duration>, older: bool },
+    Stall {
+        from: usize,
+        to: usize,
+        lasts: Duration,
+    },
+    Hang {
+        host: usize,
+        lasts: Duration,
+    },
+    Crash {
+        host: usize,
+        silently: bool,
+        restart: Option<Duration>,
+        older: bool,
+    },
     /// Both want a link at the same time.
-    Both { a: usize, b: usize },
+    Both {
+        a: usize,
+        b: usize,
+    },
     /// A second process with the ID of `of` starts and asks for links.
-    Impostor { of: usize, newer: bool, stranger: bool, lasts: Duration },
+    Impostor {
+        of: usize,
+        newer: bool,
+        stranger: bool,
+        lasts: Duration,
+    },
     /// No faults from now on.
     Calm,
     Last,

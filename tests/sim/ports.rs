@@ -99,7 +99,9 @@ impl SimPorts {
     pub fn open(&self, name: &PortName, service: Duration, overflow: Overflow) {
         let mut inner = self.inner();
         inner.make(name, service, overflow, None);
-        inner.out.push(PortOut::Log(What::Ready { port: name.clone() }));
+        inner
+            .out
+            .push(PortOut::Log(What::Ready { port: name.clone() }));
         inner.ports.get_mut(name).unwrap().ready = true;
     }
 
@@ -130,7 +132,9 @@ impl SimPorts {
             .filter_map(|(name, port)| Some((name.clone(), due(port)?)))
             .collect();
         for (name, reason) in killed {
-            inner.out.push(PortOut::Count("kill did not wait any longer"));
+            inner
+                .out
+                .push(PortOut::Count("kill did not wait any longer"));
             inner.die(&name, reason);
         }
     }
@@ -154,27 +158,23 @@ impl SimPorts {
         self.inner().ports.keys().cloned().collect()
     }
 
-    /// Bytes in all mailboxes, and how many are over their bound.
+    /// Bytes in a mailbox that is over its bound, and the bound.
     pub fn measure(&self) -> Option<(usize, usize)> {
         let inner = self.inner();
+        let (bytes_max, count_max) = (
+            inner.limits.mailbox_bytes_max,
+            inner.limits.mailbox_count_max,
+        );
         inner.ports.values().find_map(|port| {
-            let limits = port.mailbox.limits();
-            let bytes = port.mailbox.bytes();
-            let over = bytes > limits.bytes_max && port.mailbox.count() > 1
-                || port.mailbox.count() > limits.count_max;
-            over.then_some((bytes, limits.bytes_max))
+            let (bytes, count) = (port.mailbox.bytes(), port.mailbox.count());
+            let over = bytes > bytes_max && count > 1 || count > count_max;
+            over.then_some((bytes, bytes_max))
         })
     }
 }
 
 impl Inner {
-    fn make(
-        &mut self,
-        name: &PortName,
-        service: Duration,
-        overflow: Overflow,
-        by: Option<NodeId>,
-    ) {
+    fn make(&mut self, name: &PortName, service: Duration, overflow: Overflow, by: Option<NodeId>) {
         let limits = MailboxLimits {
             bytes_max: self.limits.mailbox_bytes_max,
             count_max: self.limits.mailbox_count_max,
@@ -201,7 +201,8 @@ impl Inner {
                 broken: BTreeSet::new(),
             },
         );
-        self.out.push(PortOut::Log(What::Opened { port: name.clone() }));
+        self.out
+            .push(PortOut::Log(What::Opened { port: name.clone() }));
     }
 
     fn schedule(&mut self, name: &PortName, after: Duration) {
@@ -232,7 +233,8 @@ impl Inner {
             }
             Item::Init { fails: false } => {
                 port.ready = true;
-                self.out.push(PortOut::Log(What::Ready { port: name.clone() }));
+                self.out
+                    .push(PortOut::Log(What::Ready { port: name.clone() }));
             }
             Item::Kill(reason) => self.die(name, reason),
             Item::LossAck(link) => {
@@ -252,10 +254,15 @@ impl Inner {
         let Some(port) = self.ports.get_mut(name) else {
             return;
         };
-        let (no, _): (No, Value) = message.decode_args(&self.limits).unwrap();
-        let tag = message.tag(&self.limits).unwrap().unwrap().into_owned();
+        let decoded = message.decode_args::<(No, Value)>(&self.limits);
+        let tag = message.tag(&self.limits);
+        let (no, tag) = match (&decoded, &tag) {
+            (Ok((no, _)), Ok(Some(tag))) => (*no, &**tag),
+            _ => (0, "refuse"),
+        };
         if port.broken.contains(&link) {
-            self.out.push(PortOut::Count("dropped behind a loss in a mailbox"));
+            self.out
+                .push(PortOut::Count("dropped behind a loss in a mailbox"));
             return;
         }
         if tag == "refuse" {
@@ -331,7 +338,10 @@ impl Ports for SimPorts {
 
     fn find(&self, name: &str) -> Option<PortName> {
         let inner = self.inner();
-        inner.ports.get_key_value(name).map(|(port, _)| port.clone())
+        inner
+            .ports
+            .get_key_value(name)
+            .map(|(port, _)| port.clone())
     }
 
     fn deliver(&self, name: &PortName, link: LinkId, batch: &mut VecDeque<Message>) -> Delivery {

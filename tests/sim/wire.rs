@@ -95,10 +95,7 @@ pub fn take(data: &mut BytesMut) -> Option<Early> {
         READY => Early::Ready,
         PING | PONG => Early::Ping,
         ACTIVATE => Early::Activate,
-        CLOSE => Early::Close(
-            body.get_u16(),
-            String::from_utf8_lossy(&body).into_owned(),
-        ),
+        CLOSE => Early::Close(body.get_u16(), String::from_utf8_lossy(&body).into_owned()),
         other => Early::Wrong(other),
     })
 }

@@ -24,13 +24,34 @@ use portmesh::PortName;
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Bytes arrived at that side of a connection, or there is room to write.
-    Signal { host: usize, conn: ConnId, side: usize },
-    Timer { host: usize, life: u32 },
-    PortStep { host: usize, life: u32, port: PortName },
+    Signal {
+        host: usize,
+        conn: ConnId,
+        side: usize,
+    },
+    Timer {
+        host: usize,
+        life: u32,
+    },
+    PortStep {
+        host: usize,
+        life: u32,
+        port: PortName,
+    },
     /// The attempt to connect is through (or nobody is there).
-    Dialed { host: usize, life: u32, node: NodeId, target: usize },
-    Wake { host: usize },
-    Restart { host: usize, older: bool },
+    Dialed {
+        host: usize,
+        life: u32,
+        node: NodeId,
+        target: usize,
+    },
+    Wake {
+        host: usize,
+    },
+    Restart {
+        host: usize,
+        older: bool,
+    },
     Op(Op),
 }
 

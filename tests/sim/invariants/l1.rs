@@ -26,9 +26,13 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
             What::Crashed => up.retain(|(life, _), _| *life != by),
             What::Fired { reason, watch } if view.run.clean => {
                 let to = view.watched.get(watch).map(|watch| watch.to);
-                let told = |port| view.any(0, view.entries.len(), |e| {
-                    matches!(&e.what, What::LossTold { port: at } if at == port)
-                });
+                let told = |port| {
+                    view.any(
+                        0,
+                        view.entries.len(),
+                        |e| matches!(&e.what, What::LossTold { port: at } if at == port),
+                    )
+                };
                 if reason.tag() == Some("transport_error") && !to.is_some_and(told) {
                     return Err(format!("a monitor fired without a fault: {entry:?}"));
                 }
@@ -46,7 +50,9 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
             .iter()
             .find(|((life, node), _)| life.0 == other && **node == view.run.nodes[by.0]);
         if back.map(|(_, conn)| conn) != Some(conn) {
-            return Err(format!("{by:?} has {conn} as the link to {peer}, there it is {back:?}"));
+            return Err(format!(
+                "{by:?} has {conn} as the link to {peer}, there it is {back:?}"
+            ));
         }
     }
     Ok(())

@@ -25,7 +25,9 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
             && view.survived(watch.by)
             && !view.lived(watch.to, view.entries.len())
         {
-            return Err(format!("the port is dead, the monitor is silent: {watch:?}"));
+            return Err(format!(
+                "the port is dead, the monitor is silent: {watch:?}"
+            ));
         }
     }
     Ok(())

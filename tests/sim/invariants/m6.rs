@@ -28,7 +28,10 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
                 ));
             }
             if ended.is_none() && view.survived(by) {
-                return Err(format!("{peer} was lost at {:?}, silent: {watch:?}", entry.at));
+                return Err(format!(
+                    "{peer} was lost at {:?}, silent: {watch:?}",
+                    entry.at
+                ));
             }
         }
     }

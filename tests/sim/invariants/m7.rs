@@ -38,13 +38,9 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
 fn silence(view: &View<'_>, place: usize, down: &Entry, host: usize, conn: u64) -> Duration {
     let until = down.at;
     let from = until.saturating_sub(view.run.limits.link_timeout + SLACK);
-    let overlap = |start: Duration, end: Duration| {
-        end.min(until).saturating_sub(start.max(from))
-    };
+    let overlap = |start: Duration, end: Duration| end.min(until).saturating_sub(start.max(from));
     let faults = view.entries[..place].iter().map(|entry| match &entry.what {
-        What::Hung(end) if entry.host == host || entry.host == down.host => {
-            overlap(entry.at, *end)
-        }
+        What::Hung(end) if entry.host == host || entry.host == down.host => overlap(entry.at, *end),
         What::Crashed if entry.host >= host => overlap(entry.at, until),
         What::Broken { conn: broken, .. } if *broken == conn => overlap(entry.at, until),
         What::Stalled { to, until } if (entry.host, *to) == (host, down.host) => {

@@ -6,7 +6,9 @@ use crate::history::What;
 pub fn check(view: &View<'_>) -> Result<(), String> {
     for entry in view.entries {
         if let What::Measured { what, value, bound } = entry.what {
-            return Err(format!("{what}: {value} bytes, the bound is {bound}, {entry:?}"));
+            return Err(format!(
+                "{what}: {value} bytes, the bound is {bound}, {entry:?}"
+            ));
         }
     }
     Ok(())

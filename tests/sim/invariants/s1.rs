@@ -32,7 +32,8 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
                 return Err(format!("{port} was never opened: {entry:?}"));
             };
             for sent in view.sent.iter().filter(|s| s.to == port && s.sent > place) {
-                let early = died.is_none_or(|(died, _)| sent.at + view.run.limits.kill_wait < view.at(died));
+                let early = died
+                    .is_none_or(|(died, _)| sent.at + view.run.limits.kill_wait < view.at(died));
                 let refused = view.any(0, view.entries.len(), |e| match &e.what {
                     What::Refused { port: at, .. } => at == port.name(),
                     What::LossTold { port: at } => at == port,
