@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Candidate, PeersOutput};
 use crate::proto::{
-    close::CloseReason,
+    close::{CloseReason, code},
     id::{Incarnation, NodeId},
     limits::Limits,
     link::LinkId,
@@ -87,6 +87,14 @@ enum Dial {
     UnderWay,
     /// The last one ended as a duplicate, but the other connection is not seen here (yet): look again then.
     Again(Duration),
+}
+
+/// Whether we or the peer closed the connection because another one is the link.
+fn is_duplicate(reason: &CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::Duplicate | CloseReason::ByPeer(code::DUPLICATE, _)
+    )
 }
 
 #[derive(Debug)]
@@ -400,7 +408,7 @@ impl Slot {
 
     /// A dial of ours came to nothing.
     fn dial_ended(&mut self, reason: CloseReason, turn: &Turn<'_>) {
-        if reason == CloseReason::Duplicate {
+        if is_duplicate(&reason) {
             if !self.wanted || self.link.is_some() || !self.waiting.is_empty() {
                 return; // the other connection answers the wish, or its end will
             }
