@@ -21,7 +21,7 @@ fn shortened(reason: &Reason) -> Reason {
 
 /// The reason in its CBOR form, shortened where it is too long or has no encoding.
 pub(crate) fn encode(reason: &Reason, limits: &Limits) -> Message {
-    let encode = |reason: &Reason| Message::encode_args(&reason.0, limits).ok();
+    let encode = |reason: &Reason| Message::encode_args(reason, limits).ok();
     encode(reason)
         .filter(|message| message.encoded_len() <= REASON_BYTES_MAX)
         .or_else(|| encode(&shortened(reason)))
