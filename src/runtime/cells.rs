@@ -15,13 +15,10 @@ use tokio::sync::Notify;
 
 use super::Watch;
 use crate::proto::{
-    close::CloseReason,
     id::NodeId,
     limits::Limits,
-    message::Reason,
     monitor::WatchId,
     node::peer::{Fired, Peer, Wake},
-    value::Value,
 };
 
 const SHARDS: usize = 16;
@@ -204,15 +201,6 @@ pub(super) fn join(into: &mut Wake, wake: Wake) {
     into.writer |= wake.writer;
     into.dial |= wake.dial;
     into.overrun |= wake.overrun;
-}
-
-/// What a monitor fires with where nothing can be known of its port any more (M2).
-pub(super) fn transport_error(node: &NodeId, why: &CloseReason) -> Reason {
-    Reason(vec![
-        Value::Text("transport_error".to_owned()),
-        Value::Text(node.as_str().to_owned()),
-        Value::Text(why.to_string()),
-    ])
 }
 
 /// Calls monitors, with no lock held (M6). A panic in one harms nobody else (P5).

@@ -13,14 +13,16 @@ use tokio::{
 use super::{
     NodePorts,
     auth::Established,
-    control::Control,
     driver::Event,
     link,
     shared::{Facts, LinkHandle, Shared},
     stream::{Outgoing, flush, read_batch},
     transport::Stream,
 };
-use crate::proto::close::CloseReason;
+use crate::proto::{
+    close::{CloseReason, code},
+    link::frame::{EarlyFrame, Frame, close_frame, take_early},
+};
 
 /// What the driver tells a connection.
 pub(super) enum Command {
@@ -136,7 +138,7 @@ async fn wait<P: NodePorts>(
             command = commands.recv() => match command {
                 Some(Command::Activate { tell, handle }) => {
                     if tell {
-                        Control::Activate.encode(&mut io.output.bytes);
+                        Frame::Activate.encode(&mut io.output.bytes);
                     }
                     return Ok(handle);
                 }
@@ -151,16 +153,31 @@ async fn wait<P: NodePorts>(
                 ended(got)?;
             }
         }
-        while !activated && let Some(control) = Control::take(&mut io.input)? {
-            match control {
-                Control::Ping(number) => Control::Pong(number).encode(&mut io.output.bytes),
-                Control::Pong(_) => {}
-                Control::Activate => {
+        while !activated
+            && let Some(frame) = take_early(&mut io.input).map_err(CloseReason::from)?
+        {
+            match frame {
+                EarlyFrame::Ping(number) => Frame::Pong(number).encode(&mut io.output.bytes),
+                EarlyFrame::Pong(_) => {}
+                EarlyFrame::Activate => {
                     activated = true;
                     shared.tell_driver(Event::Activated(facts.link));
                 }
-                Control::Close(reason) => return Err(reason.into()),
+                EarlyFrame::Close(reason) => return Err(closed(shared, facts, reason).into()),
             }
+        }
+    }
+}
+
+/// The peer does not want the connection: where that is not the course of things, it is said.
+fn closed<P: NodePorts>(shared: &Shared<P>, facts: &Facts, reason: CloseReason) -> CloseReason {
+    match reason {
+        CloseReason::ByPeer(code::DUPLICATE, _) => CloseReason::Duplicate,
+        CloseReason::PeerShutdown => reason,
+        reason => {
+            let node = Some(&facts.node);
+            shared.refused(&facts.addr, facts.node.as_str(), node, reason.to_string());
+            reason
         }
     }
 }
@@ -180,8 +197,8 @@ pub(super) fn ended(got: std::io::Result<usize>) -> Result<usize, CloseReason> {
 /// end, so that closing does not make the system throw away what the peer has not read yet.
 async fn part(mut io: Io, reason: &CloseReason) {
     let words = async {
-        if let Some(close) = Control::close(reason) {
-            close.encode(&mut io.output.bytes);
+        if let Some(close) = close_frame(reason) {
+            io.output.bytes.extend(close);
             io.output.write(&mut io.write, END_TIME).await?;
         }
         flush(&mut io.write, END_TIME).await?;

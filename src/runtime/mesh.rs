@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{
     NodePorts, Watch,
-    auth::{AuthConfig, Credentials, HandshakeError},
-    cells::{PeerCell, fire, transport_error},
+    auth::AuthConfig,
+    cells::{PeerCell, fire},
     dial::Dials,
     driver::{Driver, Event},
     events::{LinkInfo, MeshStats, NodeEvent},
@@ -27,6 +27,7 @@ use super::{
 use crate::proto::{
     close::CloseReason,
     codec::Format,
+    handshake::{Credentials, HandshakeError},
     id::{Incarnation, NodeId, PortId},
     limits::Limits,
     message::{Message, Reason},
@@ -265,7 +266,7 @@ impl<P: NodePorts> Mesh<P> {
                 fire([Fired {
                     port: to.name().clone(),
                     watch,
-                    reason: transport_error(to.node(), &CloseReason::Shutdown),
+                    reason: Reason::transport_error(to.node(), CloseReason::Shutdown),
                 }]);
                 WatchId(u64::MAX)
             }

@@ -14,7 +14,6 @@ pub mod behaviour;
 mod cells;
 pub mod clock;
 mod connection;
-mod control;
 mod counters;
 mod dial;
 mod driver;

@@ -19,6 +19,8 @@ mod known;
 mod negotiate;
 mod secret;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use error::HandshakeError;
 pub use greeting::{Greeting, Local, PeerLimits, Pick, check_cluster, check_name};
