@@ -1,0 +1,254 @@
+//! The writer's side: control frames, what is ready, then the lanes by turns.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{Outbound, PARTIALS_MAX, write};
+use crate::proto::{
+    limits::Now,
+    link::{
+        frame::{Frame, LENGTH_BYTES},
+        lane::{self, Entry, Item, Partial, Place},
+        window::LaneIndex,
+    },
+};
+
+impl Outbound {
+    /// When [`Self::transmit`] has something to do though nothing new came.
+    pub(crate) fn poll_timeout(&self) -> Option<Duration> {
+        let terms = self.terms.as_ref()?;
+        [
+            Some(self.last_sent + terms.keepalive),
+            self.control.poll_timeout(),
+            self.downs.poll_timeout(),
+            self.kills.first().map(|&(deadline, _)| deadline),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Appends about `budget` bytes of frames.
+    pub(crate) fn transmit(&mut self, buf: &mut Vec<u8>, budget: usize, now: Now) -> Sent {
+        let start = buf.len();
+        if self.terms.is_none() {
+            return Sent::default();
+        }
+        self.end_kill_waits(now);
+        let along = !self.ready.is_empty() || !self.ring.is_empty();
+        self.control.transmit(buf, along, now);
+        if buf.is_empty() {
+            std::mem::swap(buf, &mut self.ready);
+        } else {
+            buf.append(&mut self.ready);
+        }
+        while buf.len() - start < budget {
+            let Some(index) = self.ring.pop_front() else {
+                break;
+            };
+            self.serve(index, buf, now);
+        }
+        self.downs.transmit(buf, now);
+        if let Some(terms) = &self.terms {
+            if buf.len() > start {
+                self.last_sent = now.mono;
+            } else if self.last_sent + terms.keepalive <= now.mono {
+                Frame::Ping(now.mono.as_nanos() as u64).encode(buf);
+                self.last_sent = now.mono;
+            }
+        }
+        let few = self.queued_bytes <= self.limits.outbound_bytes_max / 2
+            && self.queued_count <= self.limits.outbound_count_max / 2;
+        Sent {
+            more: !self.ring.is_empty(),
+            room: few && std::mem::take(&mut self.starved),
+            lost: !self.lost.is_empty(),
+        }
+    }
+
+    fn end_kill_waits(&mut self, now: Now) {
+        while let Some(&(deadline, index)) = self.kills.first() {
+            if deadline > now.mono {
+                break;
+            }
+            self.kills.pop_first();
+            let Some(lane) = self.lanes.get(index) else {
+                continue;
+            };
+            let dropped = lane.end_kill_wait();
+            if lane.place == Place::Blocked {
+                lane.place = Place::Idle;
+                self.blocked.retain(|&other| other != index);
+            }
+            for entry in &dropped {
+                self.leave(entry);
+            }
+            self.schedule(index);
+        }
+    }
+
+    /// One turn of one lane.
+    fn serve(&mut self, index: LaneIndex, buf: &mut Vec<u8>, now: Now) {
+        let (Some(terms), Some(lane)) = (&self.terms, self.lanes.get(index)) else {
+            return;
+        };
+        lane.place = Place::Idle;
+        lane.deficit = lane.deficit.min(0) + terms.frame_bytes_max as i64;
+        loop {
+            let step = self.serve_one(index, buf, now);
+            let Some(lane) = self.lanes.get(index) else {
+                return;
+            };
+            match step {
+                Step::Sent(bytes) => {
+                    lane.deficit -= bytes as i64;
+                    if lane.deficit <= 0 {
+                        break;
+                    }
+                }
+                Step::Blocked => {
+                    lane.deficit = 0;
+                    lane.place = Place::Blocked;
+                    self.blocked.push(index);
+                    return;
+                }
+                Step::Nothing => {
+                    lane.deficit = 0;
+                    break;
+                }
+            }
+        }
+        self.schedule(index);
+    }
+
+    /// One frame of one lane.
+    fn serve_one(&mut self, index: LaneIndex, buf: &mut Vec<u8>, now: Now) -> Step {
+        let (Some(terms), Some(lane)) = (&self.terms, self.lanes.get(index)) else {
+            return Step::Nothing;
+        };
+        if let Some(partial) = &mut lane.partial {
+            let (bytes, last) = partial.encode_next(index, terms.frame_bytes_max, buf);
+            if last {
+                self.end_partial(index);
+            }
+            return Step::Sent(bytes);
+        }
+        if !lane.is_ready() {
+            return Step::Nothing;
+        }
+        let Some(entry) = lane.items.front_mut() else {
+            return Step::Nothing;
+        };
+        let problem = if entry.item.counts() && entry.size > terms.message_bytes_max {
+            Some(format!(
+                "a message of {} bytes, the peer takes {}",
+                entry.size, terms.message_bytes_max
+            ))
+        } else {
+            let result = entry.item.transcode(&terms.format, &self.limits);
+            result.err().map(|error| error.to_string())
+        };
+        if let Some(text) = problem {
+            lane.fences += 1;
+            self.lost.push((lane.port.clone(), text));
+            self.pop(index);
+            return Step::Nothing;
+        }
+        let payload_len = entry.item.payload().map_or(0, |m| m.encoded_len());
+        let inner = entry.item.head_len(&lane.port) + payload_len;
+        let cost = lane::cost(inner);
+        let whole = inner + LENGTH_BYTES <= terms.frame_bytes_max;
+        if !whole && self.partials >= PARTIALS_MAX {
+            return Step::Blocked;
+        }
+        let taken = if lane.kill_due {
+            self.window.take_urgent(&mut lane.share, cost)
+        } else {
+            self.window.take(&mut lane.share, cost)
+        };
+        if !taken {
+            return Step::Blocked;
+        }
+        if whole {
+            write(buf, &lane.port, &entry.item, inner, now);
+            self.window.sent(index, cost, entry.item.counts());
+            self.pop(index);
+            return Step::Sent(inner + LENGTH_BYTES);
+        }
+        let mut head = Vec::with_capacity(inner - payload_len);
+        entry.item.encode_head(&lane.port, now, &mut head);
+        self.begin_partial(index, head);
+        self.serve_one(index, buf, now)
+    }
+
+    /// Takes the first item out of its lane: it is out, or will never be.
+    fn pop(&mut self, index: LaneIndex) {
+        if let Some(entry) = self.take_front(index) {
+            self.leave(&entry);
+        }
+    }
+
+    fn take_front(&mut self, index: LaneIndex) -> Option<Entry> {
+        let lane = self.lanes.get(index)?;
+        let entry = lane.items.pop_front()?;
+        match entry.item {
+            Item::Kill { .. } => {
+                lane.kill_due = false;
+                if let Some(deadline) = lane.kill.take() {
+                    self.kills.remove(&(deadline, index));
+                }
+            }
+            Item::Monitor => lane.asks = lane.asks.saturating_sub(1),
+            Item::LossAck => {
+                lane.ack_queued = false;
+                self.acks = self.acks.saturating_sub(1);
+            }
+            _ => {}
+        }
+        if lane.items.is_empty() && lane.items.capacity() > 64 {
+            lane.items = VecDeque::new();
+        }
+        Some(entry)
+    }
+
+    fn begin_partial(&mut self, index: LaneIndex, head: Vec<u8>) {
+        if let Some(entry) = self.take_front(index)
+            && let Some(lane) = self.lanes.get(index)
+        {
+            lane.partial = Some(Partial::new(head, entry));
+            self.partials += 1;
+        }
+    }
+
+    fn end_partial(&mut self, index: LaneIndex) {
+        let Some(partial) = self.lanes.get(index).and_then(|lane| lane.partial.take()) else {
+            return;
+        };
+        let cost = lane::cost(partial.total());
+        self.window.sent(index, cost, partial.counts);
+        if partial.counts {
+            self.left(partial.size);
+        }
+        if let Some(generation) = partial.generation {
+            self.downs.leave(generation);
+        }
+        if self.partials == PARTIALS_MAX {
+            self.unblock();
+        }
+        self.partials -= 1;
+    }
+}
+
+/// What became of a lane's try.
+enum Step {
+    Sent(usize),
+    Blocked,
+    Nothing,
+}
+
+/// What [`Outbound::transmit`] did.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    pub(crate) more: bool,
+    pub(crate) room: bool,
+    pub(crate) lost: bool,
+}

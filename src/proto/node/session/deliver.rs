@@ -1,0 +1,240 @@
+//! Messages on their way into mailboxes: runs, losses, and what is held for a full one.
+
+use std::{collections::VecDeque, ops::Range};
+
+use super::{Cx, Delivery, Ports, Session, port_name, refused, send_head};
+use crate::proto::{
+    close::CloseReason,
+    id::PortName,
+    link::lane,
+    message::Message,
+    node::{
+        held::{HeldPort, Item},
+        peer::Reply,
+        run::{self, Run, Target},
+    },
+    policy::Operation,
+};
+
+impl<P: Ports> Session<P> {
+    /// A SEND whose payload is there in what was read. It joins the run, or ends it and begins the next.
+    pub(super) fn run(
+        &mut self,
+        run: &mut Option<Run<P::Port>>,
+        watch: bool,
+        port: &str,
+        payload: Range<usize>,
+        data: &[u8],
+        cx: &mut Cx<'_, P>,
+    ) -> Result<(), CloseReason> {
+        let max = self.payload_bytes_max();
+        if payload.len() > max {
+            let bytes = payload.len();
+            let text = format!("a message of {bytes} bytes, the limit is {max}");
+            return Err(CloseReason::Protocol(text));
+        }
+        if let Some(run) = run
+            && run.name.as_str() == port
+        {
+            run.payloads.push(payload);
+            return Ok(());
+        }
+        self.end_run(run, data, cx);
+        let name = port_name(port)?;
+        if watch {
+            self.ordered(&name, Item::Watch { cost: 0 }, cx);
+        }
+        *run = Some(Run {
+            target: self.target(&name, cx),
+            name,
+            payloads: vec![payload],
+        });
+        Ok(())
+    }
+
+    /// Where messages for that port go now.
+    pub(super) fn target(&self, name: &PortName, cx: &mut Cx<'_, P>) -> Target<P::Port> {
+        if self.broken.contains(name) {
+            return Target::Dropped;
+        }
+        let port = name.as_str();
+        if let Err(text) = self
+            .policy
+            .check(&self.params.node, Operation::Send { port })
+        {
+            refused(cx, &text);
+            return Target::Lost(text);
+        }
+        if self.held.contains(port) {
+            return Target::Held;
+        }
+        match cx.ports.find(port) {
+            Some(port) => Target::Port(port),
+            None => Target::Lost(format!("there is no port {port:?}")),
+        }
+    }
+
+    /// Hands the run on.
+    pub(super) fn end_run(
+        &mut self,
+        run: &mut Option<Run<P::Port>>,
+        data: &[u8],
+        cx: &mut Cx<'_, P>,
+    ) {
+        let Some(run) = run.take() else {
+            return;
+        };
+        let head = send_head(&run.name);
+        let cost_of = |bytes: usize| lane::cost(head + bytes);
+        let format = &self.params.format;
+        let mut batch = VecDeque::new();
+        if matches!(run.target, Target::Port(_) | Target::Held) {
+            batch.reserve(run.payloads.len());
+            run::messages(data, &run.payloads, format, &mut batch);
+        }
+        self.done += run
+            .payloads
+            .iter()
+            .map(|payload| cost_of(payload.len()))
+            .sum::<u64>();
+        let count = run.payloads.len() as u64;
+        self.hand_over(&run.name, run.target, batch, count, cx);
+    }
+
+    /// `count` messages, those in `batch` unless they are to be lost. They are counted as dealt with already.
+    pub(super) fn hand_over(
+        &mut self,
+        name: &PortName,
+        target: Target<P::Port>,
+        mut batch: VecDeque<Message>,
+        count: u64,
+        cx: &mut Cx<'_, P>,
+    ) {
+        match target {
+            Target::Dropped => {}
+            Target::Lost(text) => self.lose(name, count, text, cx),
+            Target::Held => {
+                let item = held_messages(name, batch);
+                if let Some(Item::Messages { batch, .. }) = self.hold(name, item, cx) {
+                    // cannot be: the run began when something was held, and nothing came in between
+                    let text = "it is held no longer".to_owned();
+                    self.lose(name, batch.len() as u64, text, cx);
+                }
+            }
+            Target::Port(port) => match cx.ports.deliver(&port, self.params.link, &mut batch) {
+                Delivery::Done => {}
+                Delivery::Dead => {
+                    let lost = batch.len() as u64;
+                    self.lose(name, lost, "the port is dead".into(), cx);
+                }
+                Delivery::Full if batch.is_empty() => {}
+                Delivery::Full => {
+                    let item = held_messages(name, batch);
+                    let cost = item.cost();
+                    self.held.begin(name, port, item);
+                    self.tell_hold(name, cost, cx);
+                }
+            },
+        }
+    }
+
+    /// Holds something more for a port that is held already. Gives it back where it is not.
+    pub(super) fn hold(&mut self, name: &PortName, item: Item, cx: &mut Cx<'_, P>) -> Option<Item> {
+        let cost = item.cost();
+        let back = self.held.push(name, item);
+        if back.is_none() {
+            self.tell_hold(name, cost, cx);
+        }
+        back
+    }
+
+    fn tell_hold(&mut self, name: &PortName, bytes: u64, cx: &mut Cx<'_, P>) {
+        if self.kept() > self.kept_max() {
+            self.break_protocol("more under way than the window allows");
+        }
+        if bytes > 0 {
+            let port = name.clone();
+            cx.out.replies.push(Reply::Hold { port, bytes });
+        }
+    }
+
+    fn break_protocol(&mut self, text: &str) {
+        self.fault
+            .get_or_insert_with(|| CloseReason::Protocol(text.to_owned()));
+    }
+
+    /// Messages are lost (P2): from now on everything to that port is, until the peer has acknowledged that.
+    pub(super) fn lose(&mut self, name: &PortName, count: u64, text: String, cx: &mut Cx<'_, P>) {
+        if count == 0 || !self.broken.insert(name.clone()) {
+            return;
+        }
+        if self.broken.len() > self.limits.monitors_per_link_max {
+            self.break_protocol("more losses unacknowledged than there may be");
+        }
+        let port = name.clone();
+        cx.out.replies.push(Reply::Loss { port, count, text });
+    }
+
+    /// Hands on what is held, as far as it fits. `freed`: what the peer is to be told besides.
+    pub(super) fn pump(
+        &mut self,
+        name: &PortName,
+        mut held: HeldPort<P::Port>,
+        mut freed: u64,
+        cx: &mut Cx<'_, P>,
+    ) {
+        while let Some(mut item) = held.items.pop_front() {
+            let Item::Messages { batch, costs } = &mut item else {
+                freed += item.cost();
+                self.apply(name, Some(&held.port), item, cx);
+                continue;
+            };
+            let before = batch.len();
+            let delivery = cx.ports.deliver(&held.port, self.params.link, batch);
+            let fit = costs.drain(..(before - batch.len().min(before)).min(costs.len()));
+            freed += fit.sum::<u64>();
+            if delivery == Delivery::Full && !batch.is_empty() {
+                held.items.push_front(item);
+                break;
+            }
+            if delivery == Delivery::Dead {
+                freed += costs.iter().sum::<u64>();
+                let lost = batch.len() as u64;
+                self.lose(name, lost, "the port is dead".into(), cx);
+            }
+        }
+        if !held.items.is_empty() {
+            self.held.put_back(name, held);
+        }
+        if freed > 0 {
+            let port = name.clone();
+            let bytes = freed;
+            cx.out.replies.push(Reply::Resume { port, bytes });
+        }
+    }
+
+    /// The kill among what is held ends its wait: the messages before it are dropped with the port (M4).
+    pub(super) fn end_kill_wait(&mut self, name: &PortName, cx: &mut Cx<'_, P>) {
+        let Some(mut held) = self.held.take(name) else {
+            return;
+        };
+        let mut freed = 0;
+        while let Some(item) = held.items.pop_front() {
+            freed += item.cost();
+            let is_kill = matches!(item, Item::Kill { .. });
+            self.apply(name, Some(&held.port), item, cx);
+            if is_kill {
+                break;
+            }
+        }
+        self.pump(name, held, freed, cx);
+    }
+}
+
+fn held_messages(name: &PortName, batch: VecDeque<Message>) -> Item {
+    let costs = batch
+        .iter()
+        .map(|message| lane::cost(send_head(name) + message.encoded_len()))
+        .collect();
+    Item::Messages { batch, costs }
+}

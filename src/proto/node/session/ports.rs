@@ -1,0 +1,86 @@
+//! What a [`Session`](super::Session) needs of the ports of this node, and what it asks for.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::proto::{
+    codec::Format,
+    id::{Incarnation, NodeId, PortName},
+    link::LinkId,
+    message::{Message, Reason},
+    node::peer::{PeerFrame, Reply},
+};
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// All of it is in the mailbox.
+    Done,
+    /// The rest did not fit; the mailbox remembers the link and [`Session::handle_room`] is called when there is room.
+    Full,
+    /// The port is dead, or dies of the overflow; the rest is lost.
+    Dead,
+}
+
+/// What a session needs of the ports of this node. Implemented by the runtime and by the simulation.
+pub trait Ports {
+    /// A living port.
+    type Port: Clone;
+    /// The living port of that name; the node's own for the empty name.
+    fn find(&self, name: &str) -> Option<Self::Port>;
+    /// Puts messages into the mailbox, front first, as many as fit; what does not fit stays in `batch`.
+    fn deliver(&self, port: &Self::Port, link: LinkId, batch: &mut VecDeque<Message>) -> Delivery;
+    /// Whether that link's node spawned the port.
+    fn spawned_by(&self, port: &Self::Port, node: &NodeId) -> bool;
+    /// Queues a kill behind what is in the mailbox; it takes effect within `within` at the latest (M4).
+    fn kill(&self, port: &Self::Port, link: LinkId, reason: Reason, within: Duration);
+    /// The peer of that link monitors the port. `Err`: it is dead; the reason to tell.
+    /// Asked once a link and port; asking again changes nothing.
+    fn watch(&self, port: &Self::Port, link: LinkId) -> Result<(), Reason>;
+    /// What a monitor on a port that [`Self::find`] does not know fires with: why its spawn failed where that is still
+    /// remembered (S2), else `["no_such_port", port]`.
+    fn dead_reason(&self, name: &PortName) -> Reason;
+    /// No longer.
+    fn unwatch(&self, port: &Self::Port, link: LinkId);
+    /// The peer has acknowledged a loss on that port: where the port itself told it (its mark for that link is set), put
+    /// it into the mailbox behind what is there; else nothing. (An acknowledgement that nobody waits for takes no memory.)
+    fn loss_acknowledged(&self, port: &Self::Port, link: LinkId);
+    /// Makes the new port at once, its init function runs later (S1). `Err`: the reason it died with, never having lived.
+    fn spawn(
+        &self,
+        link: LinkId,
+        by: &NodeId,
+        name: &PortName,
+        function: &str,
+        args: Message,
+    ) -> Result<Self::Port, Reason>;
+}
+
+/// Who is on the other side, and what was agreed on.
+#[derive(Debug, Clone)]
+pub struct SessionParams {
+    /// This link.
+    pub link: LinkId,
+    /// The peer's proven ID.
+    pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// How payloads are read.
+    pub format: Format,
+    /// The longer of both link timeouts is not used: ours decides when we give up.
+    pub link_timeout: Duration,
+}
+
+/// What one call of [`Session::handle_bytes`] leaves to do, besides what it did to the ports.
+#[derive(Debug, Default)]
+pub struct Reactions {
+    /// Frames to send back: [`super::peer::Peer::reply`].
+    pub replies: Vec<Reply>,
+    /// Frames about what we send: [`super::peer::Peer::handle`], in order.
+    pub frames: Vec<PeerFrame>,
+    /// A probe's answer came, or any byte at all did.
+    pub alive: bool,
+    /// A keepalive's answer came: how long it was on the way.
+    pub rtt: Option<Duration>,
+    /// What was refused to the peer, for the log; no more than a few a batch.
+    pub refused: Vec<String>,
+}
