@@ -13,7 +13,7 @@ use portmesh::{
         message::{Message, Reason},
         node::{
             peer::Reply,
-            session::{Delivery, Ports, no_such_port},
+            session::{Delivery, Ports},
         },
         ports::mailbox::{Mailbox, MailboxLimits, Overflow, Push},
         value::Value,
@@ -74,6 +74,10 @@ pub struct Inner {
 
 #[derive(Debug)]
 pub struct SimPorts(RefCell<Inner>);
+
+fn no_such_port(name: &PortName) -> Reason {
+    Reason(vec!["no_such_port".into(), name.as_str().into()])
+}
 
 impl SimPorts {
     pub fn new(limits: Limits, service: Duration, mutant: Mutant) -> Self {
