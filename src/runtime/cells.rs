@@ -159,9 +159,12 @@ impl Cells {
         }
     }
 
-    /// The cell for a link that comes up, also while the node shuts down.
+    /// The cell for a link that comes up. After [`Self::shut`] only where something was accepted before.
     pub(super) fn for_link(&self, node: &NodeId) -> Option<Arc<PeerCell>> {
-        self.with(node, (), |_, ()| ()).ok().map(|(cell, ())| cell)
+        match self.with(node, (), |_, ()| ()) {
+            Ok((cell, ())) => Some(cell),
+            Err(()) => self.get(node),
+        }
     }
 
     /// Drops the cell if nothing needs it.

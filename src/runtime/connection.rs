@@ -15,7 +15,7 @@ use super::{
     auth::Established,
     driver::Event,
     link,
-    shared::{Facts, LinkHandle, Shared},
+    shared::{Facts, LinkHandle, Shared, clean},
     stream::{Outgoing, flush, read_batch},
     transport::Stream,
 };
@@ -109,13 +109,14 @@ async fn run<P: NodePorts>(
     };
     // the session has ended: nothing more comes in
     drop(commands);
+    let reason = cleaned(end.reason);
     if let Some(stopped) = end.stopped {
         // the driver may be gone
         let _ = stopped.send(());
     }
-    tracing::debug!(peer_node = %facts.node, link = ?facts.link, reason = %end.reason, "connection ended");
-    shared.tell_driver(Event::Closed(facts.link, end.reason.clone()));
-    part(io, &end.reason).await;
+    tracing::debug!(peer_node = %facts.node, link = ?facts.link, %reason, "connection ended");
+    shared.tell_driver(Event::Closed(facts.link, reason.clone()));
+    part(io, &reason).await;
 }
 
 /// Before the activation: only PING, PONG, ACTIVATE and CLOSE are legal. `Ok`: it is the link now.
@@ -163,9 +164,19 @@ async fn wait<P: NodePorts>(
                     activated = true;
                     shared.tell_driver(Event::Activated(facts.link));
                 }
-                EarlyFrame::Close(reason) => return Err(closed(shared, facts, reason).into()),
+                EarlyFrame::Close(reason) => {
+                    return Err(closed(shared, facts, cleaned(reason)).into());
+                }
             }
         }
+    }
+}
+
+/// The reason with the peer's text fit for a log.
+fn cleaned(reason: CloseReason) -> CloseReason {
+    match reason {
+        CloseReason::ByPeer(code, text) => CloseReason::ByPeer(code, clean(&text)),
+        other => other,
     }
 }
 
@@ -174,11 +185,12 @@ fn closed<P: NodePorts>(shared: &Shared<P>, facts: &Facts, reason: CloseReason) 
     match reason {
         CloseReason::ByPeer(code::DUPLICATE, _) => CloseReason::Duplicate,
         CloseReason::PeerShutdown => reason,
-        reason => {
+        reason @ CloseReason::ByPeer(..) => {
             let node = Some(&facts.node);
             shared.refused(&facts.addr, facts.node.as_str(), node, reason.to_string());
             reason
         }
+        other => other,
     }
 }
 

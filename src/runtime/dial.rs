@@ -89,7 +89,7 @@ impl<P: NodePorts> Dials<P> {
             let stage = shared.stage.subscribe();
             let tried = Tried(Some(untried.clone()));
             tokio::spawn(async move {
-                until_closing(stage, seed.run(tried)).await;
+                until_ending(stage, seed.run(tried)).await;
             });
         }
         Dials { shared, untried }
@@ -100,7 +100,7 @@ impl<P: NodePorts> Dials<P> {
         let shared = self.shared.clone();
         let untried = self.untried.subscribe();
         let stage = shared.stage.subscribe();
-        tokio::spawn(until_closing(stage, async move {
+        tokio::spawn(until_ending(stage, async move {
             if let Err(reason) = dial(&shared, &node, untried).await {
                 shared.tell_driver(Event::DialFailed(node, reason));
             }
@@ -108,11 +108,12 @@ impl<P: NodePorts> Dials<P> {
     }
 }
 
-/// Runs until it is done or the node stops.
-async fn until_closing(mut stage: watch::Receiver<Stage>, work: impl Future<Output = ()>) {
+/// Runs until it is done or no link may be made any more. A shutdown waits for links that are being made where something
+/// waits for them.
+async fn until_ending(mut stage: watch::Receiver<Stage>, work: impl Future<Output = ()>) {
     tokio::select! {
         biased;
-        _ = stage.wait_for(|stage| *stage >= Stage::Closing) => {}
+        _ = stage.wait_for(|stage| *stage >= Stage::Ending) => {}
         () = work => {}
     }
 }
@@ -215,7 +216,7 @@ struct Seed<P> {
 impl<P: NodePorts> Seed<P> {
     async fn run(mut self, mut tried: Tried) {
         let mut backoff = Backoff::new(SEED_PAUSES.0, SEED_PAUSES.1);
-        loop {
+        while *self.shared.stage.borrow() == Stage::Running || tried.0.is_some() {
             // it may have come to us, or by another address
             if let Some(node) = self.node.clone() {
                 self.while_linked(&node).await;

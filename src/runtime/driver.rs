@@ -19,7 +19,7 @@ use crate::proto::{
     close::CloseReason,
     id::{NodeId, PortId},
     link::LinkId,
-    node::peer::{Closed, LinkParams, Reply},
+    node::peer::{LinkParams, Reply},
     peers::{Candidate, Peers, PeersOutput},
 };
 
@@ -67,17 +67,24 @@ pub(super) struct Driver<P> {
     closing: Option<Closing>,
     /// Time in which this process did not run is not held against others.
     stalled: Duration,
-    probes: u64,
 }
 
+/// A shutdown under way: first what was accepted goes out, over links that are still being made too; then all ends.
 struct Closing {
+    /// When this part of it is over at the latest.
     until: Instant,
-    /// The connections that are left were told to end.
-    told: bool,
-    /// They did not.
-    overdue: bool,
+    part: Part,
     cells: Vec<Arc<PeerCell>>,
     done: Vec<oneshot::Sender<()>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Flushing,
+    /// The connections that are left were told to end.
+    Ending,
+    /// They did not: a callback of the program blocks them.
+    Overdue,
 }
 
 /// A connection that is told to end has done so by then.
@@ -101,7 +108,6 @@ impl<P: NodePorts> Driver<P> {
             dials,
             closing: None,
             stalled: Duration::ZERO,
-            probes: 0,
         }
     }
 
@@ -115,8 +121,13 @@ impl<P: NodePorts> Driver<P> {
     pub(super) async fn run(mut self) {
         loop {
             self.drain().await;
+            if self.is_flushed() {
+                self.stop();
+                continue;
+            }
             if let Some(closing) = &self.closing
-                && (self.connections.is_empty() || closing.overdue)
+                && (closing.part == Part::Overdue
+                    || closing.part == Part::Ending && self.connections.is_empty())
             {
                 return self.end();
             }
@@ -143,18 +154,15 @@ impl<P: NodePorts> Driver<P> {
             // what has come meanwhile is read before anybody is judged
             self.stalled += late;
         }
-        if let Some(closing) = &self.closing
-            && closing.until <= Instant::now()
-        {
-            for (link, connection) in &self.connections {
-                tracing::debug!(?link, "not flushed in time");
-                close(&connection.commands, CloseReason::Shutdown, None);
+        let part = self.closing.as_ref();
+        match part.filter(|closing| closing.until <= Instant::now()) {
+            Some(closing) if closing.part == Part::Flushing => self.stop(),
+            Some(_) => {
+                if let Some(closing) = &mut self.closing {
+                    closing.part = Part::Overdue;
+                }
             }
-            if let Some(closing) = &mut self.closing {
-                // each of them answers at once, unless a callback of the program blocks it
-                closing.overdue = std::mem::replace(&mut closing.told, true);
-                closing.until += STOP_TIME;
-            }
+            None => {}
         }
         self.peers.handle_timeout(self.now());
     }
@@ -209,6 +217,7 @@ impl<P: NodePorts> Driver<P> {
     fn handle_shutdown(&mut self, flush: Duration, done: oneshot::Sender<()>) {
         let until = Instant::now() + flush.min(Duration::from_secs(86_400));
         if let Some(closing) = &mut self.closing {
+            // asked for again, perhaps with less patience
             closing.until = closing.until.min(until);
             closing.done.push(done);
             return;
@@ -217,15 +226,36 @@ impl<P: NodePorts> Driver<P> {
         self.shared.stage.send_replace(Stage::Closing);
         self.closing = Some(Closing {
             until,
-            told: false,
-            overdue: false,
+            part: Part::Flushing,
             cells: self.shared.cells.shut(),
             done: vec![done],
         });
-        self.peers.handle_shutdown();
         for connection in self.connections.values() {
             if let Some(up) = &connection.up {
                 up.flush();
+            }
+        }
+    }
+
+    /// Whether a shutdown has nothing left to transmit.
+    fn is_flushed(&self) -> bool {
+        self.closing.as_ref().is_some_and(|closing| {
+            let mut cells = closing.cells.iter();
+            closing.part == Part::Flushing && cells.all(|cell| cell.lock().peer.is_flushed())
+        })
+    }
+
+    /// The second part of a shutdown: no link is made any more, and those that are left end.
+    fn stop(&mut self) {
+        if let Some(closing) = &mut self.closing {
+            closing.part = Part::Ending;
+            closing.until = Instant::now() + STOP_TIME;
+        }
+        self.shared.stage.send_replace(Stage::Ending);
+        self.peers.handle_shutdown();
+        for connection in self.connections.values() {
+            if connection.up.is_some() {
+                close(&connection.commands, CloseReason::Shutdown, None);
             }
         }
     }
@@ -236,12 +266,8 @@ impl<P: NodePorts> Driver<P> {
             return;
         };
         for cell in closing.cells {
-            let mut state = cell.lock();
-            let node = state.peer.node().clone();
-            let closed = state.peer.close(&CloseReason::Shutdown);
-            drop(state);
-            self.fire(&node, closed, &CloseReason::Shutdown);
-            cell.lock().peer.reopen();
+            let node = cell.lock().peer.node().clone();
+            self.give_up(&cell, &node, &CloseReason::Shutdown);
         }
         for done in closing.done {
             // nobody may wait any more
@@ -288,11 +314,15 @@ impl<P: NodePorts> Driver<P> {
         };
         let facts = &connection.facts;
         let Some(cell) = self.shared.cells.for_link(&node) else {
-            return;
+            // nothing waits for it, and the node stops
+            return close(&connection.commands, CloseReason::Shutdown, None);
         };
         let now = self.shared.clock.now();
         let handle = LinkHandle::new(facts.clone(), cell.clone(), now.mono);
         connection.up = Some(handle.clone());
+        if self.closing.is_some() {
+            handle.flush();
+        }
         self.shared.links.insert(&handle);
         let timeout = self.shared.limits.link_timeout.min(facts.peer_link_timeout);
         let params = LinkParams {
@@ -330,14 +360,9 @@ impl<P: NodePorts> Driver<P> {
         close(&connection.commands, reason.clone(), Some(stopped));
         // an error says that it had stopped before
         let _ = stop.await;
+        let Some(up) = connection.up else { return };
+        self.give_up(&up.cell, &node, &reason);
         self.shared.links.remove(link, &node);
-        if let Some(up) = connection.up {
-            let closed = up.cell.lock().peer.close(&reason);
-            self.fire(&node, closed, &reason);
-            let wake = up.cell.lock().peer.reopen();
-            self.shared.wake(&up.cell, &node, wake);
-            up.cell.room.notify_waiters();
-        }
         self.shared.counters.links_down.add(1);
         tracing::info!(peer_node = %node, peer_addr = connection.facts.addr, ?link, %reason, "link down");
         self.shared.cells.collect(&node);
@@ -346,11 +371,7 @@ impl<P: NodePorts> Driver<P> {
 
     fn unreachable(&self, node: &NodeId, reason: CloseReason) {
         if let Some(cell) = self.shared.cells.get(node) {
-            let closed = cell.lock().peer.close(&reason);
-            self.fire(node, closed, &reason);
-            let wake = cell.lock().peer.reopen();
-            self.shared.wake(&cell, node, wake);
-            cell.room.notify_waiters();
+            self.give_up(&cell, node, &reason);
             self.shared.cells.collect(node);
         }
         tracing::info!(peer_node = %node, %reason, "unreachable");
@@ -360,17 +381,23 @@ impl<P: NodePorts> Driver<P> {
         });
     }
 
-    fn fire(&self, node: &NodeId, closed: Closed<super::Watch>, reason: &CloseReason) {
+    /// What was accepted for that node is lost: its monitors fire, then the way is open again.
+    fn give_up(&self, cell: &PeerCell, node: &NodeId, reason: &CloseReason) {
+        let closed = cell.lock().peer.close(reason);
         fire(closed.fired);
         let to = PortId::of_node(node.clone());
         self.shared.lost(to, closed.lost, reason.to_string());
+        let wake = cell.lock().peer.reopen();
+        self.shared.wake(cell, node, wake);
+        cell.room.notify_waiters();
     }
 
-    fn probe(&mut self, link: LinkId) {
+    fn probe(&self, link: LinkId) {
         if let Some(up) = self.connections.get(&link).and_then(|c| c.up.as_ref()) {
-            self.probes += 1;
             up.ask_whether_alive();
-            let wake = up.cell.lock().peer.reply(link, Reply::Ping(self.probes));
+            // the number is when it was sent, so that its answer measures the round trip
+            let nanos = self.shared.clock.now().mono.as_nanos() as u64;
+            let wake = up.cell.lock().peer.reply(link, Reply::Ping(nanos));
             self.shared.wake(&up.cell, &up.facts.node, wake);
         }
     }

@@ -1,6 +1,6 @@
 //! A link: one task that reads, hands on whole batches and judges silence, and writes what the peer's cell has ready.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio::{
     io::{ReadHalf, WriteHalf},
@@ -13,14 +13,13 @@ use super::{
     cells::{fire, join},
     connection::{Command, End, Io, ended},
     driver::{Event, LATE},
-    shared::{LinkHandle, Shared},
+    shared::{LinkHandle, Shared, clean},
     stream::{Outgoing, flush, read_batch},
     transport::Stream,
 };
 use crate::proto::{
     close::CloseReason,
     id::{PortId, PortName},
-    limits::Now,
     node::{
         peer::{Fired, PeerFrame, Wake},
         session::{Reactions, Session, SessionParams},
@@ -58,6 +57,7 @@ pub(super) async fn run<P: NodePorts>(
         session,
         reactions: Reactions::default(),
         stalled: Duration::ZERO,
+        answered: false,
     };
     let writer = Writer {
         shared,
@@ -85,18 +85,13 @@ struct Reader<'a, P: NodePorts> {
     handle: &'a Arc<LinkHandle>,
     session: Session<P>,
     reactions: Reactions,
-    /// Time in which this process stood still is not held against the peer (M7).
+    /// Time in which this process stood still since the last byte, which is not held against the peer (M7).
     stalled: Duration,
+    /// There are answers: the writer comes before the next read, so that a flood does not hold up its own progress.
+    answered: bool,
 }
 
 impl<P: NodePorts> Reader<'_, P> {
-    /// The time as the session is told it.
-    fn now(&self) -> Now {
-        let mut now = self.shared.clock.now();
-        now.mono = now.mono.saturating_sub(self.stalled);
-        now
-    }
-
     async fn run(
         &mut self,
         stream: &mut ReadHalf<Box<dyn Stream>>,
@@ -106,8 +101,9 @@ impl<P: NodePorts> Reader<'_, P> {
         if let Err(reason) = self.take(input) {
             return reason;
         }
+        // short ticks, so that a standstill at any time is noticed
         let tick = self.shared.limits.link_timeout / 4;
-        let mut timer = std::pin::pin!(sleep_until(Instant::now() + tick));
+        let mut timer = pin!(sleep_until(Instant::now() + tick));
         loop {
             let done = tokio::select! {
                 biased;
@@ -125,19 +121,31 @@ impl<P: NodePorts> Reader<'_, P> {
                     if late > LATE {
                         self.stalled += late;
                     }
-                    let now = self.now();
-                    let ports = &*self.shared.ports;
-                    let judged = self.session.handle_timeout(now, ports, &mut self.reactions);
-                    // short ticks, so that a standstill at any time is noticed
-                    let due = self.shared.clock.instant(self.session.poll_timeout() + self.stalled);
-                    timer.as_mut().reset(due.min(Instant::now() + tick));
-                    self.react().and(judged)
+                    timer.as_mut().reset(Instant::now() + tick);
+                    self.judge()
                 }
             };
             if let Err(reason) = done {
                 return reason;
             }
+            let due = self.session.poll_timeout() + self.stalled;
+            let due = self.shared.clock.instant(due);
+            if due < timer.deadline() {
+                timer.as_mut().reset(due);
+            }
+            if std::mem::take(&mut self.answered) {
+                pause().await;
+            }
         }
+    }
+
+    /// Whether the peer was silent for too long; what else is due.
+    fn judge(&mut self) -> Result<(), CloseReason> {
+        let mut now = self.shared.clock.now();
+        now.mono = now.mono.saturating_sub(self.stalled);
+        let ports = &*self.shared.ports;
+        let judged = self.session.handle_timeout(now, ports, &mut self.reactions);
+        self.react().and(judged)
     }
 
     /// Hands on what was read.
@@ -149,7 +157,8 @@ impl<P: NodePorts> Reader<'_, P> {
             self.shared
                 .tell_driver(Event::Alive(self.handle.facts.link));
         }
-        let now = self.now();
+        self.stalled = Duration::ZERO;
+        let now = self.shared.clock.now();
         let ports = &*self.shared.ports;
         let taken = self
             .session
@@ -172,7 +181,7 @@ impl<P: NodePorts> Reader<'_, P> {
         if roomy.is_empty() {
             return Ok(());
         }
-        let now = self.now();
+        let now = self.shared.clock.now();
         for port in &roomy {
             let ports = &*self.shared.ports;
             self.session
@@ -184,8 +193,14 @@ impl<P: NodePorts> Reader<'_, P> {
     /// What the batch asks for, under one lock; then, outside of it, the monitors; then what waited for them.
     fn react(&mut self) -> Result<(), CloseReason> {
         let Reactions {
-            replies, frames, ..
+            replies,
+            frames,
+            refused,
+            ..
         } = &mut self.reactions;
+        for text in refused.drain(..) {
+            self.shared.not_permitted(&self.handle.facts, &text);
+        }
         if replies.is_empty() && frames.is_empty() {
             return Ok(());
         }
@@ -204,7 +219,7 @@ impl<P: NodePorts> Reader<'_, P> {
         }
         for frame in frames.drain(..) {
             if let PeerFrame::Loss { port, count, text } = &frame {
-                losses.push((port.clone(), *count, text.clone()));
+                losses.push((port.clone(), *count, clean(text)));
             }
             let handled = state.peer.handle(link, frame, now);
             fired.extend(handled.fired);
@@ -224,9 +239,25 @@ impl<P: NodePorts> Reader<'_, P> {
             self.shared
                 .lost(PortId::new(node.clone(), port), count, text);
         }
+        self.answered |= wake.writer;
+        // the last progress may be what the writer waits for (L6)
+        wake.writer |= self.handle.is_flushing();
         self.shared.wake(cell, node, wake);
         close.map_or(Ok(()), Err)
     }
+}
+
+/// Lets the rest of the task run once.
+async fn pause() {
+    let mut paused = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut paused, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 struct Writer<'a, P: NodePorts> {

@@ -36,8 +36,10 @@ use crate::proto::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     Running,
-    /// Nothing new begins; links flush (L6).
+    /// No more is accepted, neither connections nor messages; what was accepted goes out (L6).
     Closing,
+    /// No link is made any more, and those that are left end.
+    Ending,
 }
 
 /// See the module.
@@ -179,6 +181,21 @@ impl<P: NodePorts> Shared<P> {
         });
     }
 
+    /// The policy refused something to a peer; logged with measure.
+    pub(super) fn not_permitted(&self, facts: &Facts, what: &str) {
+        let key = facts.node.as_str();
+        if let Some(untold) = self.refusals.take(key, self.clock.now().mono) {
+            let reason = clean(what);
+            tracing::warn!(
+                peer_addr = facts.addr,
+                peer_node = key,
+                reason,
+                untold,
+                "refused"
+            );
+        }
+    }
+
     fn book(&self) -> MutexGuard<'_, BTreeMap<NodeId, Vec<String>>> {
         let book = self.addresses.lock();
         book.unwrap_or_else(PoisonError::into_inner)
@@ -221,6 +238,13 @@ impl<P: NodePorts> LinkSink for Shared<P> {
             handle.give_room(port);
         }
     }
+}
+
+/// A peer's text as it may go into a log: on one line, and without the terminal's magic.
+pub(super) fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// What is known of an authenticated connection.

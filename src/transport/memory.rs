@@ -329,7 +329,6 @@ fn connection(
         peer_key,
         mode: Mode::Secret,
         certified: None,
-        in_process: true,
         security: "memory, no TLS".to_owned(),
         proof: format!(
             "memory key {:02x}{:02x}{:02x}{:02x}",

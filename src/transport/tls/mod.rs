@@ -385,7 +385,6 @@ impl Facts {
             peer_key: self.peer_key,
             mode,
             certified: self.certified,
-            in_process: false,
             security: self.security,
             proof: self.proof,
         }
