@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod formats;
+mod links;
 mod support;
 mod tidy;
 mod tls;

@@ -1,3 +1,3 @@
 //! What several tests share.
 
-pub(crate) mod msgpack;
+pub mod msgpack;

@@ -11,7 +11,7 @@ use portmesh::{
 };
 
 /// MessagePack, without extension types.
-pub(crate) struct MessagePack;
+pub struct MessagePack;
 
 impl FormatCodec for MessagePack {
     fn name(&self) -> &str {

@@ -2,8 +2,6 @@
 
 mod accepted;
 mod attack;
-mod authority;
-mod fixtures;
 mod members;
 mod strangers;
 mod support;

@@ -1,0 +1,10 @@
+//! Links between nodes, over the memory network under paused time: each test is named after what the contract promises.
+
+mod conformance;
+mod flow;
+mod loss;
+mod rig;
+mod rules;
+mod seeds;
+mod shutdown;
+mod strangers;
