@@ -196,14 +196,19 @@ impl Message {
         }
         Ok(())
     }
-    /// The values of a message that is not CBOR, decoded once.
-    fn list(&self, limits: &Limits) -> Result<&Arc<[Value]>, DecodeError> {
+    /// The values of a message that is not CBOR. Where reading the tag already decodes all, they are kept, so that
+    /// the message is decoded once.
+    fn list(&self, limits: &Limits) -> Result<Cow<'_, [Value]>, DecodeError> {
         if let Some(values) = self.values.get() {
-            return Ok(values);
+            return Ok(Cow::Borrowed(values));
         }
         self.check_len(limits)?;
         let values = self.format.decode(&self.bytes, limits)?;
-        Ok(self.values.get_or_init(|| values.into()))
+        if self.format.has_peek() {
+            return Ok(Cow::Owned(values));
+        }
+        let values = self.values.get_or_init(|| values.into());
+        Ok(Cow::Borrowed(values))
     }
     /// The same message as checked CBOR.
     pub(crate) fn to_cbor(&self, limits: &Limits) -> Result<Message, EncodeError> {
@@ -219,7 +224,7 @@ impl Message {
             });
         }
         let values = self.list(limits)?;
-        Self::encode_args(&raw::RawRef(values), limits)
+        Self::encode_args(&raw::RawRef(&values), limits)
     }
     /// The same message as CBOR, with more values at the end (the reply port of a call, a reason's values).
     ///
@@ -252,11 +257,7 @@ impl Message {
             return Ok(self.to_cbor(limits)?.bytes);
         }
         let mut out = Vec::new();
-        if self.format.is_cbor() {
-            format.encode(&self.values(limits)?, &mut out)?;
-        } else {
-            format.encode(self.list(limits)?, &mut out)?;
-        }
+        format.encode(&self.values(limits)?, &mut out)?;
         Ok(out.into())
     }
     /// Its first value, where that is a text. Reads no further, and copies nothing where the format allows it.
@@ -264,13 +265,13 @@ impl Message {
     /// # Errors
     /// There is no list, or its first text is malformed. That the rest is a message is not checked.
     pub fn tag(&self, limits: &Limits) -> Result<Option<Cow<'_, str>>, DecodeError> {
-        match self.format.peek_tag(&self.bytes) {
-            Some(tag) => tag,
-            None => Ok(match self.list(limits)?.first() {
-                Some(Value::Text(tag)) => Some(Cow::Borrowed(tag)),
-                _ => None,
-            }),
+        if self.format.has_peek() {
+            return self.format.peek_tag(&self.bytes);
         }
+        Ok(match self.list(limits)? {
+            Cow::Borrowed([Value::Text(tag), ..]) => Some(Cow::Borrowed(tag)),
+            _ => None,
+        })
     }
     /// The whole message as a `T`, by [the table](self). `()` takes the empty list too.
     ///
@@ -296,7 +297,7 @@ impl Message {
             self.check(limits)?;
             decode::cbor(&self.bytes, skip)
         } else {
-            decode::values(self.list(limits)?, skip)
+            decode::values(&self.list(limits)?, skip)
         }
     }
     /// The list of values itself.
@@ -304,7 +305,11 @@ impl Message {
     /// # Errors
     /// It is not a message within the limits.
     pub fn values(&self, limits: &Limits) -> Result<Vec<Value>, DecodeError> {
-        self.decode::<Raw>(limits).map(|raw| raw.0)
+        if self.format.is_cbor() {
+            self.decode::<Raw>(limits).map(|raw| raw.0)
+        } else {
+            self.list(limits).map(Cow::into_owned)
+        }
     }
 }
 

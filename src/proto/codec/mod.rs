@@ -134,16 +134,16 @@ impl Format {
     pub(crate) fn is_cbor(&self) -> bool {
         matches!(self.0, Kind::Cbor)
     }
-    /// The first value where it is a text, without reading the rest; `None` where the format cannot do that.
-    #[allow(clippy::type_complexity)]
-    pub(crate) fn peek_tag<'a>(
-        &self,
-        bytes: &'a [u8],
-    ) -> Option<Result<Option<Cow<'a, str>>, DecodeError>> {
+    /// Whether the tag can be read without the rest.
+    pub(crate) fn has_peek(&self) -> bool {
+        matches!(self.0, Kind::Cbor | Kind::Json)
+    }
+    /// The first value where it is a text, without reading the rest, where the format can do that.
+    pub(crate) fn peek_tag<'a>(&self, bytes: &'a [u8]) -> Result<Option<Cow<'a, str>>, DecodeError> {
         match &self.0 {
-            Kind::Cbor => Some(cbor::peek_tag(bytes).map(|it| it.map(Cow::Borrowed))),
-            Kind::Json => Some(json::peek_tag(bytes)),
-            Kind::Custom(_) => None,
+            Kind::Cbor => cbor::peek_tag(bytes).map(|tag| tag.map(Cow::Borrowed)),
+            Kind::Json => json::peek_tag(bytes),
+            Kind::Custom(_) => Ok(None),
         }
     }
 }

@@ -1,6 +1,34 @@
 //! Why something cannot be encoded, or bytes not decoded.
 
-use std::fmt;
+use std::fmt::{self, Write};
+
+/// What a message to people is cut to, in bytes: serde's name the value at fault, which may be long.
+const WHY_MAX: usize = 1 << 10;
+
+/// Text that ends when it is long enough.
+struct Bounded(String);
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = WHY_MAX.saturating_sub(self.0.len());
+        if text.len() <= room {
+            self.0.push_str(text);
+            return Ok(());
+        }
+        let end = (0..=room).rev().find(|end| text.is_char_boundary(*end));
+        self.0
+            .push_str(end.and_then(|end| text.get(..end)).unwrap_or_default());
+        Err(fmt::Error)
+    }
+}
+
+fn bounded(why: impl fmt::Display) -> String {
+    let mut text = Bounded(String::new());
+    if write!(text, "{why}").is_err() {
+        text.0.push('…');
+    }
+    text.0
+}
 
 /// Why something cannot be a message.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -22,12 +50,12 @@ pub enum EncodeError {
 impl EncodeError {
     /// Something that has no place in the data model.
     pub fn not_encodable(why: impl fmt::Display) -> Self {
-        EncodeError::NotEncodable(why.to_string())
+        EncodeError::NotEncodable(bounded(why))
     }
     /// The same error, with where it happened.
     pub(crate) fn at(self, place: fmt::Arguments<'_>) -> Self {
         match self {
-            EncodeError::NotEncodable(why) => EncodeError::NotEncodable(format!("{place}: {why}")),
+            EncodeError::NotEncodable(why) => EncodeError::not_encodable(format_args!("{place}: {why}")),
             other => other,
         }
     }
@@ -47,11 +75,11 @@ pub struct DecodeError(pub String);
 impl DecodeError {
     /// Bytes or values that are not what they should be.
     pub fn new(why: impl fmt::Display) -> Self {
-        DecodeError(why.to_string())
+        DecodeError(bounded(why))
     }
     /// The same error, with where it happened.
     pub(crate) fn at(self, place: fmt::Arguments<'_>) -> Self {
-        DecodeError(format!("{place}: {}", self.0))
+        DecodeError::new(format_args!("{place}: {}", self.0))
     }
 }
 

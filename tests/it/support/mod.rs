@@ -1,3 +1,3 @@
 //! What several tests share.
 
-pub mod msgpack;
+pub(crate) mod msgpack;

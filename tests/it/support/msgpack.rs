@@ -11,7 +11,7 @@ use portmesh::{
 };
 
 /// MessagePack, without extension types.
-pub struct MessagePack;
+pub(crate) struct MessagePack;
 
 impl FormatCodec for MessagePack {
     fn name(&self) -> &str {

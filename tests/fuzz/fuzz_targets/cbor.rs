@@ -1,0 +1,7 @@
+//! Bytes of others as a message in CBOR.
+#![no_main]
+
+#[path = "../decoders.rs"]
+mod decoders;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| decoders::cbor(bytes));

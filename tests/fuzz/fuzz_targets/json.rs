@@ -1,0 +1,7 @@
+//! Bytes of others as a message in JSON.
+#![no_main]
+
+#[path = "../decoders.rs"]
+mod decoders;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| decoders::json(bytes));
