@@ -197,9 +197,13 @@ async fn run(
         peer_key,
         mode,
         certified,
+        in_process,
         security,
         proof: proof_text,
     } = connection;
+    if local.credentials.only_in_process() && !in_process {
+        return Err(HandshakeError::NoSecret.into());
+    }
     let channel = Channel {
         mode,
         exporter,

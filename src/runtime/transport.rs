@@ -30,6 +30,8 @@ pub struct Connection {
     pub mode: Mode,
     /// Certificate mode: the node ID that the verified certificate names; the greeting must claim the same.
     pub certified: Option<NodeId>,
+    /// Both ends are in this process: nobody else can reach them, and no secret is needed.
+    pub in_process: bool,
     /// For people: `TLS1.3 TLS13_AES_128_GCM_SHA256`, or that there is no TLS in a memory transport.
     pub security: String,
     /// For people: what proved the identity (certificate serial and expiry, or key fingerprint).

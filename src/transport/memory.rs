@@ -329,6 +329,7 @@ fn connection(
         peer_key,
         mode: Mode::Secret,
         certified: None,
+        in_process: true,
         security: "memory, no TLS".to_owned(),
         proof: format!(
             "memory key {:02x}{:02x}{:02x}{:02x}",

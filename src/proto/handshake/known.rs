@@ -70,6 +70,7 @@ pub struct Credentials {
     pub secrets: Option<Secrets>,
     /// What is remembered of other nodes.
     pub known: Arc<dyn KnownNodes>,
+    in_process: bool,
 }
 
 impl Credentials {
@@ -78,6 +79,7 @@ impl Credentials {
         Credentials {
             secrets: None,
             known: Arc::new(Forgetful::default()),
+            in_process: false,
         }
     }
 
@@ -86,12 +88,22 @@ impl Credentials {
         Credentials {
             secrets: Some(secrets.into()),
             known: Arc::new(Forgetful::default()),
+            in_process: false,
         }
     }
 
-    /// For the in-memory transport, which nobody else can reach: a secret that everybody knows.
+    /// For the in-memory transport, which nobody else can reach: a secret that everybody knows. On any other connection
+    /// it counts as none.
     pub fn in_memory() -> Self {
-        Credentials::secret(Secret::from_bytes(*b"only for nodes of one process!!!"))
+        Credentials {
+            in_process: true,
+            ..Credentials::secret(Secret::from_bytes(*b"only for nodes of one process!!!"))
+        }
+    }
+
+    /// Whether the secret is that of [`Self::in_memory`].
+    pub fn only_in_process(&self) -> bool {
+        self.in_process
     }
 }
 

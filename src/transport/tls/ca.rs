@@ -18,10 +18,10 @@ use zeroize::Zeroizing;
 
 use super::{
     files::{self, Access, FileError},
-    identity::{PUBLIC_FIXTURE, Parts},
+    identity::Parts,
     leaf::{self, utc},
     name,
-    node_key::pem,
+    node_key::{pem, private_key_pem},
 };
 use crate::proto::{handshake::check_cluster, id::NodeId};
 
@@ -137,7 +137,7 @@ impl CertificateAuthority {
     /// # Errors
     /// [`CaError::ClusterName`]; [`CaError::Failed`] without randomness.
     pub fn create(cluster: &str) -> Result<Self, CaError> {
-        Self::create_with(cluster, KeyKind::Ed25519, None)
+        Self::create_with_key(cluster, KeyKind::Ed25519)
     }
 
     /// A new one whose key is of that kind.
@@ -145,38 +145,20 @@ impl CertificateAuthority {
     /// # Errors
     /// As [`Self::create`].
     pub fn create_with_key(cluster: &str, key: KeyKind) -> Result<Self, CaError> {
-        Self::create_with(cluster, key, None)
-    }
-
-    /// One whose nodes work on loopback addresses only, because its keys are published: for fixtures of tests.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
-    #[doc(hidden)]
-    pub fn create_public_fixture(cluster: &str, life: Duration) -> Result<Self, CaError> {
-        Self::create_with(cluster, KeyKind::Ed25519, Some(life))
-    }
-
-    fn create_with(
-        cluster: &str,
-        kind: KeyKind,
-        fixture: Option<Duration>,
-    ) -> Result<Self, CaError> {
         check_cluster(cluster).map_err(CaError::ClusterName)?;
-        let key = kind.generate()?;
+        let key = key.generate()?;
         let serial = serial()?;
         let tag: String = serial.iter().take(4).map(|b| format!("{b:02x}")).collect();
         let now = now();
-        let (start, end) = (now - BACKDATED, now + fixture.unwrap_or(CA_LIFE));
+        let (start, end) = (now - BACKDATED, now + CA_LIFE);
         let mut params = CertificateParams::default();
         params.not_before = date!(start);
         params.not_after = date!(end);
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         params.distinguished_name = DistinguishedName::new();
-        let organisation = fixture.map_or("portmesh", |_| PUBLIC_FIXTURE);
         params
             .distinguished_name
-            .push(DnType::OrganizationName, organisation);
+            .push(DnType::OrganizationName, "portmesh");
         params
             .distinguished_name
             .push(DnType::CommonName, format!("{cluster} CA {tag}"));
@@ -258,7 +240,7 @@ impl CertificateAuthority {
     pub fn save(&self, directory: impl AsRef<Path>, overwrite: bool) -> Result<(), FileError> {
         let directory = directory.as_ref();
         files::create_directory(directory)?;
-        let key = Zeroizing::new(self.issuer.key().serialize_pem());
+        let key = private_key_pem(self.issuer.key().serialized_der());
         let ca = self.certificate_pem();
         let all = [
             (KEY_FILE, key.as_bytes(), Access::Private),
@@ -328,7 +310,7 @@ impl CertificateAuthority {
         Ok(IssuedIdentity {
             node: node.clone(),
             certificate_pem: cert.pem(),
-            key_pem: Zeroizing::new(key.serialize_pem()),
+            key_pem: private_key_pem(key.serialized_der()),
             ca_pem: self.certificate_pem(),
             crl_pem: self.crl_pem.clone(),
             not_after: seconds(end),

@@ -27,7 +27,7 @@ use crate::proto::id::NodeId;
 
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// The organisation in the test CA of this project's source, whose keys everybody has.
-pub(super) const PUBLIC_FIXTURE: &str = "portmesh public test fixture";
+const PUBLIC_FIXTURE: &str = "portmesh public test fixture";
 
 /// Why there is no usable identity. Says what to do.
 #[derive(Debug, thiserror::Error)]

@@ -385,6 +385,7 @@ impl Facts {
             peer_key: self.peer_key,
             mode,
             certified: self.certified,
+            in_process: false,
             security: self.security,
             proof: self.proof,
         }

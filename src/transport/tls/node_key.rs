@@ -10,6 +10,8 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+use zeroize::Zeroizing;
+
 use super::{
     files::{self, Access, FileError},
     identity::Parts,
@@ -65,7 +67,7 @@ impl NodeKey {
         }
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
             .map_err(|_| NodeKeyError::NoRandom)?;
-        let pem = zeroize::Zeroizing::new(pem("PRIVATE KEY", pkcs8.as_ref()));
+        let pem = private_key_pem(pkcs8.as_ref());
         match files::write(path, pem.as_bytes(), Access::Private, false) {
             // Somebody else made it meanwhile: that one it is.
             Ok(()) | Err(FileError::Exists { .. }) => Self::load(path),
@@ -124,9 +126,33 @@ pub(super) fn fingerprint(digest: &[u8; 32]) -> String {
     format!("SHA256:{}", STANDARD_NO_PAD.encode(digest))
 }
 
+/// A private key in PKCS #8 as PEM. An Ed25519 key of version 2, which `ring` makes and OpenSSL does not read, becomes one
+/// of version 1: without its public half, which follows from the private one.
+pub(super) fn private_key_pem(pkcs8: &[u8]) -> Zeroizing<String> {
+    const V2: [u8; 16] = [
+        0x30, 0x51, 2, 1, 1, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
+    ];
+    const V1: [u8; 16] = [
+        0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
+    ];
+    let seed = pkcs8
+        .strip_prefix(&V2)
+        .and_then(|rest| rest.first_chunk::<32>());
+    match seed {
+        Some(seed) => {
+            let mut v1 = Zeroizing::new([0; 48]);
+            for (to, from) in v1.iter_mut().zip(V1.iter().chain(seed)) {
+                *to = *from;
+            }
+            Zeroizing::new(pem("PRIVATE KEY", v1.as_slice()))
+        }
+        None => Zeroizing::new(pem("PRIVATE KEY", pkcs8)),
+    }
+}
+
 /// PEM with lines of 64 characters.
 pub(super) fn pem(label: &str, der: &[u8]) -> String {
-    let body = zeroize::Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(der));
+    let body = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(der));
     let mut out = String::with_capacity(body.len() + body.len() / 64 + 2 * label.len() + 40);
     out.push_str(&format!("-----BEGIN {label}-----\n"));
     for (i, c) in body.chars().enumerate() {

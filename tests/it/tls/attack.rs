@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use portmesh::{
-    proto::handshake::EXPORTER_LABEL,
-    transport::tls::{Identity, Membership, State, dns_name, node_uri},
-};
+use portmesh::transport::tls::{Identity, Membership, State, dns_name, node_uri};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
@@ -34,8 +31,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::support::node;
 
-pub const SECRET: &[u8] = b"portmesh-s/1";
-pub const CERTIFICATE: &[u8] = b"portmesh-c/1";
+pub(crate) const SECRET: &[u8] = b"portmesh-s/1";
+pub(crate) const CERTIFICATE: &[u8] = b"portmesh-c/1";
 
 /// Believes everybody; `raw`: wants raw keys.
 #[derive(Debug)]
@@ -113,14 +110,14 @@ impl ResolvesServerCert for Whatever {
 
 /// What the attacker shows as its identity.
 #[derive(Clone)]
-pub enum Shows {
+pub(crate) enum Shows {
     Nothing,
     Certificate(Vec<CertificateDer<'static>>, Arc<KeyPair>),
     RawKey(Arc<KeyPair>),
 }
 
 impl Shows {
-    pub fn raw() -> Self {
+    pub(crate) fn raw() -> Self {
         Shows::RawKey(Arc::new(KeyPair::generate_for(&PKCS_ED25519).unwrap()))
     }
     fn is_raw(&self) -> bool {
@@ -140,7 +137,7 @@ fn raw_key(key: &KeyPair) -> Arc<CertifiedKey> {
 }
 
 /// A client's TLS as the attacker wants it.
-pub fn client_config(shows: &Shows, alpn: &[&[u8]]) -> ClientConfig {
+pub(crate) fn client_config(shows: &Shows, alpn: &[&[u8]]) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&TLS13])
         .unwrap()
@@ -163,7 +160,7 @@ pub fn client_config(shows: &Shows, alpn: &[&[u8]]) -> ClientConfig {
 }
 
 /// Connects with it. `Err` is what TLS says.
-pub async fn connect(
+pub(crate) async fn connect(
     addr: &str,
     config: ClientConfig,
 ) -> Result<client::TlsStream<TcpStream>, String> {
@@ -175,14 +172,14 @@ pub async fn connect(
 }
 
 /// A listener of the attacker's; `shows` must not be nothing.
-pub struct Trap {
+pub(crate) struct Trap {
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    pub addr: String,
+    pub(crate) addr: String,
 }
 
 impl Trap {
-    pub async fn new(shows: &Shows, alpn: &[&[u8]]) -> Self {
+    pub(crate) async fn new(shows: &Shows, alpn: &[&[u8]]) -> Self {
         let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[&TLS13])
             .unwrap()
@@ -208,14 +205,14 @@ impl Trap {
         }
     }
 
-    pub async fn next(&self) -> Result<server::TlsStream<TcpStream>, String> {
+    pub(crate) async fn next(&self) -> Result<server::TlsStream<TcpStream>, String> {
         let (tcp, _) = self.listener.accept().await.unwrap();
         self.acceptor.accept(tcp).await.map_err(|e| e.to_string())
     }
 }
 
 /// Reads one AUTH1 or AUTH2.
-pub async fn read_auth(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
+pub(crate) async fn read_auth(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
     let mut header = [0; 2];
     stream.read_exact(&mut header).await.unwrap();
     let mut frame = vec![0; usize::from(u16::from_be_bytes(header)) + 32];
@@ -224,14 +221,14 @@ pub async fn read_auth(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
 }
 
 /// Sends bytes and flushes; the other side may have closed meanwhile.
-pub async fn send(stream: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) {
+pub(crate) async fn send(stream: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) {
     if stream.write_all(bytes).await.is_ok() {
         let _ = stream.flush().await;
     }
 }
 
 /// Reads until the other side ends the connection, one way or another; what it said before.
-pub async fn read_to_end(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
+pub(crate) async fn read_to_end(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
     let mut said = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = stream.read(&mut buffer).await {
@@ -240,22 +237,15 @@ pub async fn read_to_end(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
     said
 }
 
-/// The exporter of a connection of the attacker's own.
-pub fn exporter(session: &rustls::ClientConnection) -> [u8; 32] {
-    session
-        .export_keying_material([0; 32], EXPORTER_LABEL, None)
-        .unwrap()
-}
-
 /// A CA that signs whatever it is told to.
-pub struct Mint {
+pub(crate) struct Mint {
     issuer: Issuer<'static, KeyPair>,
-    pub der: CertificateDer<'static>,
+    pub(crate) der: CertificateDer<'static>,
     pem: String,
 }
 
 /// Days from now; negative ones are past.
-pub fn days(n: i64) -> Duration {
+pub(crate) fn days(n: i64) -> Duration {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
@@ -272,12 +262,12 @@ macro_rules! date {
 }
 
 impl Mint {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self::with(name, |_| {})
     }
 
     /// Valid for a day before and ten days after, unless `change` says otherwise.
-    pub fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+    pub(crate) fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
         let params = Self::params(name, change);
         let cert = params.self_signed(&key).unwrap();
@@ -301,7 +291,7 @@ impl Mint {
     }
 
     /// A CA below this one.
-    pub fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+    pub(crate) fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
         let params = Self::params(name, change);
         let cert = params.signed_by(&key, &self.issuer).unwrap();
@@ -313,7 +303,7 @@ impl Mint {
     }
 
     /// A node's certificate, good but for what `change` does to it.
-    pub fn leaf(
+    pub(crate) fn leaf(
         &self,
         id: &str,
         change: impl FnOnce(&mut CertificateParams),
@@ -339,29 +329,29 @@ impl Mint {
     }
 
     /// Such a certificate as an attacker shows it.
-    pub fn shows(&self, id: &str, change: impl FnOnce(&mut CertificateParams)) -> Shows {
+    pub(crate) fn shows(&self, id: &str, change: impl FnOnce(&mut CertificateParams)) -> Shows {
         let (der, key) = self.leaf(id, change);
         Shows::Certificate(vec![der], key)
     }
 
     /// The PEM of an honest node.
-    pub fn pem(&self, id: &str, change: impl FnOnce(&mut CertificateParams)) -> String {
+    pub(crate) fn pem(&self, id: &str, change: impl FnOnce(&mut CertificateParams)) -> String {
         let (der, key) = self.leaf(id, change);
         let leaf = to_pem("CERTIFICATE", &der);
         [key.serialize_pem(), leaf, self.pem.clone()].concat()
     }
 
-    pub fn ca_pem(&self) -> &str {
+    pub(crate) fn ca_pem(&self) -> &str {
         &self.pem
     }
 
     /// An honest node of this CA.
-    pub fn member(&self, id: &str) -> Membership {
+    pub(crate) fn member(&self, id: &str) -> Membership {
         self.member_with(id, "")
     }
 
     /// An honest node, with more PEM in its file (CRLs, other CAs).
-    pub fn member_with(&self, id: &str, more: &str) -> Membership {
+    pub(crate) fn member_with(&self, id: &str, more: &str) -> Membership {
         let pem = self.pem(id, |_| {}) + more;
         Membership {
             node: node(id),
@@ -373,7 +363,7 @@ impl Mint {
     }
 
     /// A CRL with those serial numbers.
-    pub fn crl(&self, revoked: &[u64]) -> String {
+    pub(crate) fn crl(&self, revoked: &[u64]) -> String {
         let revoked_certs = revoked
             .iter()
             .map(|serial| RevokedCertParams {
@@ -399,14 +389,14 @@ impl Mint {
 }
 
 /// Sets the time from which and until which a certificate is valid, in days from now.
-pub fn valid(from: i64, until: i64) -> impl FnOnce(&mut CertificateParams) {
+pub(crate) fn valid(from: i64, until: i64) -> impl FnOnce(&mut CertificateParams) {
     move |params| {
         params.not_before = date!(days(from));
         params.not_after = date!(days(until));
     }
 }
 
-pub fn to_pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn to_pem(label: &str, der: &[u8]) -> String {
     use base64::Engine;
     let body = base64::engine::general_purpose::STANDARD.encode(der);
     let lines: Vec<&str> = body

@@ -206,7 +206,7 @@ async fn flawed_certificates_are_refused_at_the_start_of_their_own_node() {
             assert_eq!(identity.unwrap().cluster(), "other");
             continue;
         }
-        let error = identity.err().expect(name).to_string();
+        let error = identity.expect_err(name).to_string();
         assert!(error.contains(reason), "{name}: {error}");
     }
 }
@@ -594,6 +594,23 @@ async fn a_fixed_id_stays_with_its_first_key() {
         .unwrap();
     member("a", "thief").dial(&server.addr, None).await.unwrap();
     server.next().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_secret_of_the_memory_transport_is_none_on_a_socket() {
+    let forgetful = |id: &str| {
+        let mut party = Party::secret(id, &Secret::generate().unwrap());
+        let credentials = portmesh::runtime::auth::Credentials::in_memory();
+        let life = Incarnation::new(1, 1);
+        party.auth =
+            AuthConfig::new(node(id), life, "test", both(), &limits(), credentials).unwrap();
+        party
+    };
+    let mut server = forgetful("seed").serve().await;
+    let error = forgetful("a").dial(&server.addr, None).await.unwrap_err();
+    assert!(error.contains("this node has no secret"), "{error}");
+    let error = server.next().await.unwrap_err();
+    assert!(error.contains("this node has no secret"), "{error}");
 }
 
 #[tokio::test]

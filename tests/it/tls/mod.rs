@@ -2,6 +2,8 @@
 
 mod accepted;
 mod attack;
+mod authority;
+mod fixtures;
 mod members;
 mod strangers;
 mod support;

@@ -50,7 +50,7 @@ impl Scene {
         let outcome = tokio::time::timeout(GENEROUS, attack)
             .await
             .expect("an attack ends");
-        let error = self.server.next().await.err().expect("it must be refused");
+        let error = self.server.next().await.expect_err("it must be refused");
         assert!(error.contains("127.0.0.1:"), "no address: {error}");
         assert!(error.contains(reason), "wanted {reason:?}: {error}");
         assert!(began.elapsed() < GENEROUS);
@@ -206,7 +206,7 @@ async fn other_protocols_and_several_at_once_are_refused() {
         let told = scene
             .refuses(attack, "offers no protocol of a Portmesh node")
             .await;
-        let told = told.err().expect("it is told");
+        let told = told.expect_err("it is told");
         assert!(
             told.to_lowercase().contains("noapplicationprotocol"),
             "{told}"
@@ -238,8 +238,7 @@ async fn without_a_certificate_or_key_there_is_no_connection() {
         scene
             .refuses(attack, "TLS")
             .await
-            .err()
-            .expect("it is refused in the handshake");
+            .expect_err("it is refused in the handshake");
     }
 }
 

@@ -17,10 +17,10 @@ use portmesh::{
 use tokio::sync::mpsc;
 
 /// Longer than anything here takes.
-pub const GENEROUS: Duration = Duration::from_secs(30);
+pub(crate) const GENEROUS: Duration = Duration::from_secs(30);
 
 /// Short limits, so that what has to time out does so soon.
-pub fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         tls_timeout: Duration::from_millis(1500),
         auth_timeout: Duration::from_millis(1500),
@@ -31,13 +31,13 @@ pub fn limits() -> Limits {
 
 /// A node up to the point where its link would begin.
 #[derive(Clone)]
-pub struct Party {
-    pub transport: Arc<TlsTransport>,
-    pub auth: AuthConfig,
+pub(crate) struct Party {
+    pub(crate) transport: Arc<TlsTransport>,
+    pub(crate) auth: AuthConfig,
 }
 
 impl Party {
-    pub fn new(membership: Membership, formats: Vec<Format>) -> Self {
+    pub(crate) fn new(membership: Membership, formats: Vec<Format>) -> Self {
         let node = membership.node.clone();
         let prepared = membership.prepare(&limits()).unwrap();
         let auth = AuthConfig::new(
@@ -55,16 +55,20 @@ impl Party {
         }
     }
 
-    pub fn certified(ca: &CertificateAuthority, node: &str) -> Self {
+    pub(crate) fn certified(ca: &CertificateAuthority, node: &str) -> Self {
         Self::new(certified(ca, node), both())
     }
 
-    pub fn secret(node: &str, secret: &Secret) -> Self {
+    pub(crate) fn secret(node: &str, secret: &Secret) -> Self {
         Self::new(secretly(node, secret.clone()), both())
     }
 
     /// Dials and authenticates. `Err` is what a user reads.
-    pub async fn dial(&self, addr: &str, expect: Option<&str>) -> Result<Established, String> {
+    pub(crate) async fn dial(
+        &self,
+        addr: &str,
+        expect: Option<&str>,
+    ) -> Result<Established, String> {
         let expect = expect.map(node);
         let connection = self
             .transport
@@ -77,7 +81,7 @@ impl Party {
     }
 
     /// Serves for ever, each connection in a task of its own, and reports how each ended.
-    pub async fn serve(&self) -> Server {
+    pub(crate) async fn serve(&self) -> Server {
         let mut listener = self.transport.listen("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr();
         let (report, ended) = mpsc::unbounded_channel();
@@ -110,15 +114,15 @@ async fn accept(
 }
 
 /// What [`Party::serve`] started.
-pub struct Server {
-    pub addr: String,
+pub(crate) struct Server {
+    pub(crate) addr: String,
     ended: mpsc::UnboundedReceiver<Result<Established, String>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
     /// How the next connection ended on this side.
-    pub async fn next(&mut self) -> Result<Established, String> {
+    pub(crate) async fn next(&mut self) -> Result<Established, String> {
         tokio::time::timeout(GENEROUS, self.ended.recv())
             .await
             .expect("the server must say how the connection ended")
@@ -132,15 +136,15 @@ impl Drop for Server {
     }
 }
 
-pub fn node(id: &str) -> NodeId {
+pub(crate) fn node(id: &str) -> NodeId {
     id.parse().unwrap()
 }
 
-pub fn both() -> Vec<Format> {
+pub(crate) fn both() -> Vec<Format> {
     vec![Format::cbor(), Format::json()]
 }
 
-pub fn certified(ca: &CertificateAuthority, id: &str) -> Membership {
+pub(crate) fn certified(ca: &CertificateAuthority, id: &str) -> Membership {
     let issued = ca.issue(&node(id)).unwrap();
     Membership {
         node: node(id),
@@ -151,7 +155,7 @@ pub fn certified(ca: &CertificateAuthority, id: &str) -> Membership {
     }
 }
 
-pub fn secretly(id: &str, secrets: impl Into<Secrets>) -> Membership {
+pub(crate) fn secretly(id: &str, secrets: impl Into<Secrets>) -> Membership {
     Membership {
         node: node(id),
         cluster: Some("test".to_owned()),

@@ -1,0 +1,295 @@
+//! The CA of the certificate helper: what it makes, what it writes, what it never does.
+
+use std::{fs, process::Command, time::Duration};
+
+use portmesh::transport::tls::{
+    Identity,
+    ca::{CA_FILE, CRL_FILE, CaError, CertificateAuthority, IssueOptions, KEY_FILE, KeyKind},
+};
+use x509_parser::prelude::{
+    CertificateRevocationList, FromDer, GeneralName, X509Certificate, parse_x509_pem,
+};
+
+use super::{
+    attack::Mint,
+    support::{Party, node},
+};
+
+const DAY: i64 = 86_400;
+
+/// Runs `look` on the parsed certificate.
+fn parsed<T>(pem: &str, look: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
+    let (_, pem) = parse_x509_pem(pem.as_bytes()).unwrap();
+    let (_, cert) = X509Certificate::from_der(&pem.contents).unwrap();
+    look(&cert)
+}
+
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_secs() as i64
+}
+
+#[test]
+fn a_ca_signs_nodes_and_crls_and_no_further_cas() {
+    for kind in [KeyKind::Ed25519, KeyKind::P256] {
+        let ca = CertificateAuthority::create_with_key("test", kind).unwrap();
+        parsed(&ca.certificate_pem(), |cert| {
+            let constraints = cert.basic_constraints().unwrap().unwrap();
+            assert!(constraints.critical && constraints.value.ca);
+            assert_eq!(constraints.value.path_len_constraint, Some(0));
+            let usage = cert.key_usage().unwrap().unwrap().value;
+            assert!(usage.key_cert_sign() && usage.crl_sign() && !usage.digital_signature());
+            let life = cert.validity();
+            let (from, until) = (
+                life.not_before.timestamp() - now(),
+                life.not_after.timestamp() - now(),
+            );
+            assert!((-400..=-300).contains(&from), "{from}");
+            assert!((5 * 365 * DAY..=1827 * DAY).contains(&until), "{until}");
+        });
+        let (_, pem) = parse_x509_pem(ca.crl_pem().as_bytes()).unwrap();
+        let (_, crl) = CertificateRevocationList::from_der(&pem.contents).unwrap();
+        assert_eq!(crl.iter_revoked_certificates().count(), 0);
+        parsed(&ca.certificate_pem(), |cert| {
+            crl.verify_signature(cert.public_key()).unwrap()
+        });
+    }
+    // Two CAs of one cluster have different names, so that a bundle of both works.
+    let names: Vec<String> = (0..2)
+        .map(|_| {
+            parsed(
+                &CertificateAuthority::create("test")
+                    .unwrap()
+                    .certificate_pem(),
+                |c| c.subject().to_string(),
+            )
+        })
+        .collect();
+    assert_ne!(names[0], names[1]);
+}
+
+#[test]
+fn a_node_certificate_says_what_it_should_and_nothing_more() {
+    let ca = CertificateAuthority::create("my.cluster").unwrap();
+    for kind in [KeyKind::Ed25519, KeyKind::P256] {
+        let options = IssueOptions {
+            key: kind,
+            ..IssueOptions::default()
+        };
+        let issued = ca.issue_with(&node("worker/a:4040"), options).unwrap();
+        parsed(issued.certificate_pem(), |cert| {
+            let names = &cert
+                .subject_alternative_name()
+                .unwrap()
+                .unwrap()
+                .value
+                .general_names;
+            assert_eq!(
+                *names,
+                [
+                    GeneralName::URI("spiffe://my.cluster/node/worker/a%3A4040"),
+                    GeneralName::DNSName("node.my.cluster.portmesh.internal"),
+                ]
+            );
+            let life = cert.validity();
+            let (from, until) = (
+                life.not_before.timestamp() - now(),
+                life.not_after.timestamp() - now(),
+            );
+            assert!((-400..=-300).contains(&from), "{from}");
+            assert!((90 * DAY - 60..=90 * DAY).contains(&until), "{until}");
+            assert!(
+                cert.serial.bits() > 100,
+                "a serial number that nobody guesses"
+            );
+        });
+        let identity = Identity::from_pem(&issued.to_pem()).unwrap();
+        assert_eq!(identity.node(), &node("worker/a:4040"));
+        let left = identity
+            .renew_after()
+            .duration_since(std::time::SystemTime::now())
+            .unwrap();
+        assert!(
+            (59..=60).contains(&(left.as_secs() / 86_400)),
+            "two thirds of 90 days"
+        );
+    }
+    let one = ca.issue(&node("a")).unwrap();
+    let two = ca.issue(&node("a")).unwrap();
+    assert_ne!(one.key_pem(), two.key_pem());
+    assert!(!format!("{one:?}{ca:?}").contains("PRIVATE"));
+}
+
+#[test]
+fn no_certificate_outlives_its_ca() {
+    let ca = CertificateAuthority::create("test").unwrap();
+    let options = IssueOptions {
+        life: Duration::from_secs(100 * 365 * 86_400),
+        ..IssueOptions::default()
+    };
+    let issued = ca.issue_with(&node("a"), options).unwrap();
+    assert_eq!(issued.expires(), ca.expires());
+}
+
+#[test]
+fn a_ca_survives_its_directory_and_is_not_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("ca");
+    let ca = CertificateAuthority::create("test").unwrap();
+    ca.save(&home, false).unwrap();
+    let other = CertificateAuthority::create("test").unwrap();
+    let error = other.save(&home, false).unwrap_err().to_string();
+    assert!(
+        error.contains("exists already and is not overwritten"),
+        "{error}"
+    );
+    let loaded = CertificateAuthority::load(&home).unwrap();
+    assert_eq!(loaded.certificate_pem(), ca.certificate_pem());
+    assert_eq!((loaded.cluster(), loaded.expires()), ("test", ca.expires()));
+    // What it issues after that is of the same CA.
+    let node_file = dir.path().join("node.pem");
+    loaded
+        .issue(&node("a"))
+        .unwrap()
+        .save(&node_file, false)
+        .unwrap();
+    let identity = Identity::from_pem_file(&node_file).unwrap();
+    assert_eq!((identity.node(), identity.cluster()), (&node("a"), "test"));
+    loaded
+        .issue(&node("b"))
+        .unwrap()
+        .save(&node_file, false)
+        .unwrap_err();
+    assert_eq!(
+        Identity::from_pem_file(&node_file).unwrap().node(),
+        &node("a")
+    );
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        for path in [home.join(KEY_FILE), node_file] {
+            let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{}", path.display());
+        }
+        fs::set_permissions(home.join(KEY_FILE), fs::Permissions::from_mode(0o644)).unwrap();
+        let error = CertificateAuthority::load(&home).unwrap_err().to_string();
+        assert!(
+            error.contains("chmod 600") && error.contains(KEY_FILE),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_directory_that_holds_no_ca_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let save = |ca: &CertificateAuthority| ca.save(dir.path(), true).unwrap();
+    assert!(matches!(
+        CertificateAuthority::load(dir.path()),
+        Err(CaError::File(_))
+    ));
+    save(&CertificateAuthority::create("test").unwrap());
+    let foreign_key = fs::read(dir.path().join(KEY_FILE)).unwrap();
+    save(&CertificateAuthority::create("test").unwrap());
+    let own_key = fs::read(dir.path().join(KEY_FILE)).unwrap();
+    let load = || {
+        CertificateAuthority::load(dir.path())
+            .map(drop)
+            .map_err(|e| e.to_string())
+    };
+    let put = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+    put(KEY_FILE, &foreign_key);
+    assert!(load().unwrap_err().contains("two CAs were mixed up"));
+    put(KEY_FILE, &own_key);
+    load().unwrap();
+    put(CA_FILE, b"no PEM at all");
+    assert!(load().unwrap_err().contains("no PEM"));
+    put(CA_FILE, Mint::new("another's CA").ca_pem().as_bytes());
+    assert!(load().unwrap_err().contains("names no cluster"));
+    fs::remove_file(dir.path().join(CRL_FILE)).unwrap();
+    assert!(load().unwrap_err().contains(CRL_FILE));
+    let bad = CertificateAuthority::create("Not A Cluster").map(drop);
+    assert!(matches!(bad, Err(CaError::ClusterName(_))));
+}
+
+/// Where there is an `openssl` it agrees with us: chain, purposes, and TLS 1.3 with a certificate demanded.
+#[tokio::test]
+async fn openssl_agrees() {
+    if Command::new("openssl").arg("version").output().is_err() {
+        eprintln!("skipped: there is no openssl here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let ca = CertificateAuthority::create_with_key("test", KeyKind::P256).unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("ca.pem"), ca.certificate_pem() + ca.crl_pem()).unwrap();
+    let issued = ca.issue(&node("a")).unwrap();
+    issued.save(path("a.pem"), false).unwrap();
+    fs::write(path("leaf.pem"), issued.certificate_pem()).unwrap();
+    for purpose in ["sslserver", "sslclient"] {
+        let ca = path("ca.pem");
+        let leaf = path("leaf.pem");
+        let args = [
+            "verify",
+            "-x509_strict",
+            "-crl_check",
+            "-purpose",
+            purpose,
+            "-CAfile",
+            &ca,
+            "-CRLfile",
+            &ca,
+            &leaf,
+        ];
+        let done = Command::new("openssl").args(args).output().unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+    let mut server = Party::certified(&ca, "seed").serve().await;
+    let addr = server.addr.clone();
+    let pem = path("a.pem");
+    let client = move |more: &[&str]| {
+        let args = [
+            "s_client",
+            "-connect",
+            &addr,
+            "-alpn",
+            "portmesh-c/1",
+            "-cert",
+            &pem,
+            "-key",
+            &pem,
+        ];
+        Command::new("openssl")
+            .args(args)
+            .args(more)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let (old, new) =
+        tokio::task::spawn_blocking(move || (client(&["-tls1_2"]), client(&["-tls1_3"])))
+            .await
+            .unwrap();
+    let text = |out: &std::process::Output| {
+        String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+    };
+    assert!(text(&old).contains("protocol version"), "{}", text(&old));
+    let error = server.next().await.unwrap_err();
+    assert!(error.contains("does not speak TLS 1.3"), "{error}");
+    let said = text(&new);
+    assert!(
+        said.contains("TLSv1.3") && said.contains("ALPN protocol: portmesh-c/1"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("New Session Ticket") || said.contains("no session"),
+        "{said}"
+    );
+    // It got through TLS with its certificate, and is no node.
+    let error = server.next().await.unwrap_err();
+    assert!(error.contains("closed the connection"), "{error}");
+}
