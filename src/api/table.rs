@@ -118,15 +118,14 @@ impl<S> Table<S> {
     }
 }
 
+type WithState<S> = dyn for<'a> FnOnce(&'a mut S, &'a Context) -> Step<'a> + Send;
+type WithoutState = dyn FnOnce(&Context) -> BoxFuture<'static, Result<(), Fault>> + Send;
+
 /// Work that needs the port's state.
-pub(crate) struct StateWork<S>(
-    pub(crate) Box<dyn for<'a> FnOnce(&'a mut S, &'a Context) -> Step<'a> + Send>,
-);
+pub(crate) struct StateWork<S>(pub(crate) Box<WithState<S>>);
 
 /// Work that does not.
-pub(crate) struct PlainWork(
-    pub(crate) Box<dyn FnOnce(&Context) -> BoxFuture<'static, Result<(), Fault>> + Send>,
-);
+pub(crate) struct PlainWork(pub(crate) Box<WithoutState>);
 
 /// A state, its handlers, and the context they get while there is work.
 pub(crate) struct Equipped<S> {

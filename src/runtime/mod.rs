@@ -15,6 +15,7 @@ mod cells;
 pub mod clock;
 mod connection;
 mod counters;
+mod death;
 mod dial;
 mod driver;
 pub mod entropy;

@@ -21,7 +21,7 @@ use super::{
     behaviour::{Behaviour, shielded},
     events::NodeEvent,
     failed::Failed,
-    port::{Item, PortCell, Remains},
+    port::{Item, PortCell},
     reply::{Answer, ReplyCell},
     runner,
 };
@@ -29,7 +29,7 @@ use crate::proto::{
     id::{Incarnation, NodeId, PortId, PortName, PortNames},
     limits::Limits,
     link::LinkId,
-    message::{Message, Reason},
+    message::Message,
     node::peer::Reply,
     policy::Policy,
     ports::mailbox::{MailboxLimits, Overflow},
@@ -84,16 +84,16 @@ pub struct Registry {
     names: PortNames,
     runtime: Handle,
     hasher: RandomState,
-    shards: Vec<RwLock<HashMap<PortName, Target>>>,
+    pub(super) shards: Vec<RwLock<HashMap<PortName, Target>>>,
     count: AtomicUsize,
     pub(super) failed: Mutex<Failed>,
     links: OnceLock<Weak<dyn LinkSink>>,
     nodes: RwLock<Nodes>,
     released: AtomicBool,
     release: Notify,
-    closed: AtomicBool,
-    lost: AtomicU64,
-    events: broadcast::Sender<NodeEvent>,
+    pub(super) closed: AtomicBool,
+    pub(super) lost: AtomicU64,
+    pub(super) events: broadcast::Sender<NodeEvent>,
 }
 
 #[derive(Default)]
@@ -220,7 +220,7 @@ impl Registry {
         true
     }
 
-    fn remove(&self, name: &PortName) {
+    pub(super) fn remove(&self, name: &PortName) {
         if let Some(shard) = self.shard(name.as_str()) {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
             let gone = shard.remove(name.as_str());
@@ -245,7 +245,8 @@ impl Registry {
         if self.insert(cell.name(), Target::Port(cell.clone())) {
             Ok(cell)
         } else {
-            drop_remains(cell.lock().bury());
+            let remains = cell.lock().bury();
+            shielded("dropping a port", || drop(remains));
             Err(cell)
         }
     }
@@ -300,110 +301,6 @@ impl Registry {
             self.start(cell);
         }
         Ok(())
-    }
-
-    // --- death ---
-
-    /// Kills the port here and now. Its running handler ends at its next await. `false`: it was dead.
-    pub fn die(&self, cell: &Arc<PortCell>, reason: Reason) -> bool {
-        let mut inner = cell.lock();
-        let Some(mut remains) = inner.bury() else {
-            return false;
-        };
-        cell.set_urgent();
-        if remains.was_starting {
-            self.failed().insert(cell.name().clone(), reason.clone());
-        }
-        self.remove(cell.name());
-        // under the lock, so that no loss of a message to the dead port is told before its death
-        self.tell_death(cell.id(), std::mem::take(&mut remains.links), &reason);
-        drop(inner);
-        let lost = remains.items.iter();
-        let lost = lost
-            .filter(|item| matches!(item, Item::Message(..)))
-            .count();
-        self.count_lost(cell, lost as u64);
-        if let Some(room) = remains.room.take() {
-            room.notify_waiters();
-        }
-        if let Some(waker) = remains.waker.take() {
-            waker.wake();
-        }
-        self.tell_room(cell, std::mem::take(&mut remains.waiting));
-        let ties = std::mem::take(&mut remains.ties);
-        shielded("dropping what was tied to a port", || drop(ties));
-        let watches = std::mem::take(&mut remains.watches);
-        for watch in watches {
-            shielded("a monitor's callback", || watch(&reason));
-        }
-        tracing::debug!(port = %cell.id(), ?reason, "port died");
-        drop_remains(Some(remains));
-        true
-    }
-
-    /// The reply port is gone: answered, cancelled or killed.
-    pub fn end_reply(
-        &self,
-        cell: &Arc<ReplyCell>,
-        answer: Option<Answer>,
-        reason: &Reason,
-    ) -> bool {
-        let mut inner = cell.lock();
-        let Some(to) = inner.to.take() else {
-            return false;
-        };
-        self.remove(cell.id().name());
-        self.tell_death(cell.id(), inner.watchers.take_links(), reason);
-        let watches = inner.watchers.take_local();
-        drop(inner);
-        if let Some(answer) = answer {
-            let _ = to.send(answer);
-        }
-        for watch in watches {
-            shielded("a monitor's callback", || watch(reason));
-        }
-        true
-    }
-
-    fn tell_death(&self, id: &PortId, watching: Vec<LinkId>, reason: &Reason) {
-        if let Some(links) = self.links() {
-            for link in watching {
-                links.reply(
-                    link,
-                    Reply::Down {
-                        port: id.name().clone(),
-                        reason: reason.clone(),
-                    },
-                );
-            }
-        }
-    }
-
-    /// All ports die; there are no new ones from now on.
-    pub fn close(&self, reason: &Reason) {
-        self.closed.store(true, Ordering::Release);
-        for shard in &self.shards {
-            let targets: Vec<Target> = {
-                let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-                shard.values().cloned().collect()
-            };
-            for target in targets {
-                match target {
-                    Target::Port(cell) => {
-                        self.die(&cell, reason.clone());
-                    }
-                    Target::Reply(cell) => {
-                        let answer = Answer::Died(reason.clone());
-                        self.end_reply(&cell, Some(answer), reason);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whether [`Self::close`] was called.
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
     }
 
     // --- links ---
@@ -486,31 +383,6 @@ impl Registry {
             links.reply(link, Reply::LossSettled { port });
         }
     }
-
-    // --- losses ---
-
-    pub(super) fn count_lost(&self, cell: &PortCell, count: u64) {
-        self.count_lost_to(cell.id(), count, "the port died");
-    }
-
-    pub(crate) fn count_lost_to(&self, to: &PortId, count: u64, why: &str) {
-        if count == 0 {
-            return;
-        }
-        self.lost.fetch_add(count, Ordering::Relaxed);
-        if self.events.receiver_count() > 0 {
-            let _ = self.events.send(NodeEvent::Undelivered {
-                to: to.clone(),
-                count,
-                reason: why.to_owned(),
-            });
-        }
-    }
-}
-
-/// Drops what is of the user's, outside of any lock.
-fn drop_remains(remains: Option<Remains>) {
-    shielded("dropping a port", || drop(remains));
 }
 
 impl fmt::Debug for Registry {
