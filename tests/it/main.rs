@@ -8,3 +8,4 @@ mod tidy;
 mod tls;
 mod vectors;
 mod api_shape;
+mod contract;
