@@ -1,6 +1,16 @@
 //! The lines of the contract that hold for ports, each on one node and, with the same test, between two nodes.
 
+mod calls;
+mod deaths;
+mod kills;
+mod losses;
+mod mailboxes;
 mod messages;
+mod monitors;
+mod names;
+mod nodes;
+mod spawns;
+mod work;
 
 use std::{future::IntoFuture, sync::Arc, time::Duration};
 
