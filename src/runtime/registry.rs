@@ -374,15 +374,6 @@ impl Registry {
             );
         }
     }
-
-    /// The peer's acknowledgement has come to the front of the mailbox.
-    pub(super) fn settle(&self, cell: &PortCell, link: LinkId) {
-        cell.mend(link);
-        if let Some(links) = self.links() {
-            let port = cell.name().clone();
-            links.reply(link, Reply::LossSettled { port });
-        }
-    }
 }
 
 impl fmt::Debug for Registry {

@@ -148,7 +148,8 @@ async fn handle_batch(
         let (incoming, from) = match item {
             Item::Kill(reason) => return Err(Some(reason)),
             Item::LossAck(link) => {
-                registry.settle(cell, link);
+                // the session has told the link already that the loss is settled
+                cell.mend(link);
                 continue;
             }
             Item::Message(message, link) => {

@@ -419,7 +419,9 @@ fn every_line_of_the_contract_has_a_test_that_names_it() {
                 .take_while(head)
                 .any(|line| line.starts_with("#[") && line.contains("test"));
             let function = below.clone().find(|line| !head(line));
-            let Some(function) = function.filter(|f| is_test && f.contains("fn ")) else {
+            // `here_and_there!` makes two tests of each function in it
+            let is_test = |f: &&&str| is_test || f.contains("(world: World) with ");
+            let Some(function) = function.filter(|f| is_test(f) && f.contains("fn ")) else {
                 continue;
             };
             for name in lines_named(line) {

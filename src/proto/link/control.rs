@@ -77,15 +77,9 @@ impl Control {
         }
     }
 
-    /// A loss, unless one is told already.
-    pub(crate) fn loss(&mut self, port: &PortName, count: u64, text: &str) {
-        if self.told.insert(port.clone()) {
-            self.push(Frame::Loss {
-                port: port.as_str(),
-                count,
-                text,
-            });
-        }
+    /// Whether a loss is to be told: not while an earlier one of that port is unsettled.
+    pub(crate) fn tell_loss(&mut self, port: &PortName) -> bool {
+        self.told.insert(port.clone())
     }
 
     /// The loss on that port was acknowledged.

@@ -1,4 +1,5 @@
-//! DOWNs that wait for what was sent before them, so that a port's last words come before the news of its death.
+//! DOWNs that wait for what was sent before them, so that a port's last words come before the news of its death; and
+//! LOSSes behind them, so that a message that came too late does not hide what the port died of.
 //!
 //! The contract asks for no order between messages and monitors; a caller would miss it all the same, when the answer is
 //! large and the one who gave it dies. What waits in lanes belongs to a generation, each DOWN ends one, and goes out
@@ -6,10 +7,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use bytes::Bytes;
-
-use super::frame::Frame;
-use crate::proto::{id::PortName, limits::Now};
+use crate::proto::limits::Now;
 
 /// How long a DOWN waits at most.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -19,8 +17,7 @@ struct Down {
     generation: u64,
     /// When it goes at the latest; set when the writer first sees it.
     due: Option<Duration>,
-    port: PortName,
-    reason: Bytes,
+    frame: Vec<u8>,
 }
 
 /// See the module.
@@ -56,12 +53,12 @@ impl Downs {
         }
     }
 
-    /// A DOWN. It is given back where nothing older waits.
-    pub(crate) fn push(&mut self, port: PortName, reason: Bytes) -> Option<(PortName, Bytes)> {
+    /// An encoded DOWN or LOSS. It is given back where nothing older waits.
+    pub(crate) fn push(&mut self, frame: Vec<u8>) -> Option<Vec<u8>> {
         if self.waiting.front().is_none_or(|&count| count == 0) && self.downs.is_empty() {
-            return Some((port, reason));
+            return Some(frame);
         }
-        self.bytes += port.as_str().len() + reason.len() + 64;
+        self.bytes += frame.len() + 64;
         if self.waiting.back() != Some(&0) {
             self.waiting.push_back(0);
         }
@@ -70,8 +67,7 @@ impl Downs {
         self.downs.push_back(Down {
             generation: self.first + older,
             due: None,
-            port,
-            reason,
+            frame,
         });
         None
     }
@@ -91,12 +87,8 @@ impl Downs {
                 break;
             }
             if let Some(down) = self.downs.pop_front() {
-                self.bytes -= down.port.as_str().len() + down.reason.len() + 64;
-                Frame::Down {
-                    port: down.port.as_str(),
-                    reason: &down.reason,
-                }
-                .encode(buf);
+                self.bytes -= down.frame.len() + 64;
+                buf.extend_from_slice(&down.frame);
             }
         }
     }

@@ -380,13 +380,24 @@ impl Outbound {
     }
 
     /// A DOWN, behind what was queued before it.
-    pub(crate) fn down(&mut self, port: PortName, reason: bytes::Bytes) {
-        if let Some((port, reason)) = self.downs.push(port, reason) {
-            Frame::Down {
-                port: port.as_str(),
-                reason: &reason,
-            }
-            .encode(&mut self.ready);
+    pub(crate) fn down(&mut self, port: &PortName, reason: &[u8]) {
+        let port = port.as_str();
+        self.last_words(Frame::Down { port, reason });
+    }
+
+    /// A LOSS, behind the DOWNs before it, unless one of that port is told and unsettled.
+    pub(crate) fn loss(&mut self, port: &PortName, count: u64, text: &str) {
+        if self.control.tell_loss(port) {
+            let port = port.as_str();
+            self.last_words(Frame::Loss { port, count, text });
+        }
+    }
+
+    fn last_words(&mut self, frame: Frame<'_>) {
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes);
+        if let Some(frame) = self.downs.push(bytes) {
+            self.ready.extend_from_slice(&frame);
         }
     }
 }

@@ -201,14 +201,14 @@ impl<W> Peer<W> {
             Reply::Progress(done) => control.progress(done),
             Reply::Hold { port, bytes } => control.held(&port, bytes.into()),
             Reply::Resume { port, bytes } => control.held(&port, -i128::from(bytes)),
-            Reply::Loss { port, count, text } => control.loss(&port, count, &text),
+            Reply::Loss { port, count, text } => self.out.loss(&port, count, &text),
             Reply::Ping(number) => control.push(Frame::Ping(number)),
             Reply::Pong(number) => control.pong(number),
             Reply::LossSettled { port } => control.loss_settled(&port),
             Reply::Down { port, reason } => {
                 if let Some(terms) = self.out.terms() {
                     let reason = reason::encode_as(&reason, &terms.format, &self.limits);
-                    self.out.down(port, reason);
+                    self.out.down(&port, &reason);
                 }
             }
         }
