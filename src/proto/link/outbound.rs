@@ -145,9 +145,14 @@ impl Outbound {
                 || self.downs.is_new())
     }
 
-    /// Control frames that wait, in bytes.
+    /// Control frames that wait, in bytes: those that have their own place, and what is ready beyond what the fast path
+    /// puts there.
     pub(crate) fn control_bytes(&self) -> usize {
-        self.control.len() + self.downs.len()
+        let messages = self
+            .terms
+            .as_ref()
+            .map_or(0, |terms| READY_BYTES + terms.frame_bytes_max);
+        self.control.len() + self.downs.len() + self.ready.len().saturating_sub(messages)
     }
 
     /// Sends an item at once, or queues it behind what waits for the same port.

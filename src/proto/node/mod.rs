@@ -7,3 +7,6 @@ pub(crate) mod reason;
 mod run;
 pub mod session;
 mod watched;
+
+#[cfg(test)]
+mod tests;
