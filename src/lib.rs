@@ -32,7 +32,7 @@ pub use api::{
 };
 pub use proto::{
     codec::Format,
-    handshake::{Secret, Secrets},
+    handshake::{Mode, Secret, Secrets},
     id::{Incarnation, NodeId, ParseIdError, PortId, PortName},
     limits::Limits,
     message::{DecodeError, EncodeError, IntoMessage, Message, Raw, Reason},
@@ -41,4 +41,7 @@ pub use proto::{
     value::Value,
 };
 #[cfg(feature = "tls")]
-pub use transport::tls::Identity;
+pub use transport::tls::{
+    Identity,
+    ca::{CertificateAuthority, IssueOptions, IssuedIdentity, KeyKind},
+};

@@ -1,2 +1,5 @@
-//! The command `portmesh`.
-fn main() {}
+//! The command `portmesh-cert`.
+
+fn main() -> std::process::ExitCode {
+    portmesh::cli::cert_main()
+}

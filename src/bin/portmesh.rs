@@ -1,2 +1,5 @@
 //! The command `portmesh`.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    portmesh::cli::main()
+}

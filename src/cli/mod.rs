@@ -1,1 +1,119 @@
-//! The command.
+//! The commands `portmesh` and `portmesh-cert`: flags, exit codes, output, one file a subcommand.
+
+mod args;
+mod cmd;
+mod exit;
+mod log;
+mod node;
+mod output;
+mod values;
+
+use std::{future::Future, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use self::{
+    args::OutputArgs,
+    exit::{Exit, OrExit, Outcome},
+    log::LogArgs,
+    output::Output,
+};
+
+/// A node of a Portmesh mesh, and what can be said to others
+#[derive(Debug, Parser)]
+#[command(name = "portmesh", version, after_help = exit::HELP, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(cmd::run::Args),
+    #[command(visible_alias = "snd")]
+    Send(cmd::send::Args),
+    #[command(visible_alias = "cal")]
+    Call(cmd::call::Args),
+    #[command(visible_alias = "mon")]
+    Monitor(cmd::monitor::Args),
+    #[command(visible_alias = "kil")]
+    Kill(cmd::kill::Args),
+    Spawn(cmd::spawn::Args),
+    Ping(cmd::ping::Args),
+    Secret(cmd::secret::Args),
+    Demo(cmd::demo::Args),
+    /// One node of the demo
+    #[command(hide = true)]
+    DemoNode(cmd::demo::NodeArgs),
+}
+
+/// The certificates of a Portmesh mesh: a CA, and one file for each node
+#[derive(Debug, Parser)]
+#[command(name = "portmesh-cert", version, after_help = exit::HELP, max_term_width = 110)]
+struct CertCli {
+    #[command(subcommand)]
+    command: CertCommand,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum CertCommand {
+    Ca(cmd::cert_ca::Args),
+    Issue(cmd::cert_issue::Args),
+    Inspect(cmd::cert_inspect::Args),
+}
+
+/// The command `portmesh`.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Output::new(cli.output.json, cli.output.quiet);
+    cli.log.start(cli.output.quiet);
+    let outcome = match cli.command {
+        Command::Run(args) => block_on(cmd::run::run(args, out)),
+        Command::Send(args) => block_on(cmd::send::run(args, out)),
+        Command::Call(args) => block_on(cmd::call::run(args, out)),
+        Command::Monitor(args) => block_on(cmd::monitor::run(args, out)),
+        Command::Kill(args) => block_on(cmd::kill::run(args, out)),
+        Command::Spawn(args) => block_on(cmd::spawn::run(args, out)),
+        Command::Ping(args) => block_on(cmd::ping::run(args, out)),
+        Command::Secret(args) => cmd::secret::run(args, out),
+        Command::Demo(args) => block_on(cmd::demo::run(args, out)),
+        Command::DemoNode(args) => block_on(cmd::demo::run_node(args)),
+    };
+    end(outcome, out)
+}
+
+/// The command `portmesh-cert`.
+pub fn cert_main() -> ExitCode {
+    let cli = CertCli::parse();
+    let out = Output::new(cli.output.json, cli.output.quiet);
+    let outcome = match cli.command {
+        CertCommand::Ca(args) => cmd::cert_ca::run(args, out),
+        CertCommand::Issue(args) => cmd::cert_issue::run(args, out),
+        CertCommand::Inspect(args) => cmd::cert_inspect::run(args, out),
+    };
+    end(outcome, out)
+}
+
+fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .or_exit_in(Exit::Failed, "starting the runtime")?;
+    runtime.block_on(work)
+}
+
+fn end(outcome: Outcome, out: Output) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out.error(failure.exit as u8, &failure);
+            failure.exit.into()
+        }
+    }
+}

@@ -344,6 +344,7 @@ impl<P: NodePorts> Driver<P> {
         self.shared.emit(NodeEvent::Up {
             node,
             incarnation: facts.incarnation,
+            link: Box::new(handle.info(now.mono)),
         });
         // never full: a connection gets one of each command at most
         let _ = connection

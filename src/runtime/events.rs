@@ -18,6 +18,8 @@ pub enum NodeEvent {
         node: NodeId,
         /// Its life.
         incarnation: Incarnation,
+        /// The link as it began: who proved what, and how it is protected.
+        link: Box<LinkInfo>,
     },
     /// The link to that node is lost; all monitors on ports behind it have fired (M6).
     Down {

@@ -1,11 +1,16 @@
 //! Tests of the whole from outside: the rules of the house, the runtime, TLS, the command, the demo, the examples.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod api_shape;
+mod cli;
+mod contract;
+mod demo;
+mod examples;
 mod formats;
 mod links;
+mod process;
+mod recorder;
 mod support;
 mod tidy;
 mod tls;
 mod vectors;
-mod api_shape;
-mod contract;

@@ -1,0 +1,152 @@
+//! The demo's processes: started, spoken to, killed and cleaned up.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    process::{Child, ChildStdin, Command},
+    time::timeout,
+};
+
+use crate::{
+    NodeId,
+    cli::exit::{Exit, Failure, OrExit, Outcome},
+};
+
+const READY_WITHIN: Duration = Duration::from_secs(20);
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// The line by which a child says that it runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Ready {
+    pub(super) node: NodeId,
+    pub(super) listen: Vec<String>,
+}
+
+/// One process of the demo. Killed when dropped; ends by itself when its standard input ends, so that it never
+/// outlives this process, however that dies.
+pub(super) struct Process {
+    pub(super) node: NodeId,
+    /// Where it can be dialled.
+    pub(super) addr: String,
+    pub(super) pid: u32,
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Process {
+    /// Starts this program again with these arguments, and waits until it is ready.
+    pub(super) async fn start(args: &[String], proxy: Option<&str>) -> Outcome<Process> {
+        let program = std::env::current_exe().or_exit_in(Exit::Failed, "finding this program")?;
+        let mut child = Command::new(program)
+            .args(args)
+            // the secret of another mesh, or its identity, is none of the demo's business
+            .env_remove("PORTMESH_SECRET")
+            .env_remove("PORTMESH_ID")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .or_exit_in(Exit::Failed, "starting a process")?;
+        let (Some(stdin), Some(stdout), Some(pid)) =
+            (child.stdin.take(), child.stdout.take(), child.id())
+        else {
+            return Err(Failure::new(Exit::Failed, "the new process ended at once"));
+        };
+        let mut line = String::new();
+        let mut lines = BufReader::new(stdout);
+        timeout(READY_WITHIN, lines.read_line(&mut line))
+            .await
+            .or_exit_in(Exit::Failed, "waiting for a process to be ready")??;
+        let ready: Ready = serde_json::from_str(&line)
+            .or_exit_in(Exit::Failed, "a process of the demo did not start")?;
+        let Some(mut addr) = ready.listen.into_iter().next() else {
+            return Err(Failure::new(Exit::Failed, "a process does not listen"));
+        };
+        if let Some(proxy) = proxy {
+            addr = through(proxy, &addr).await?;
+        }
+        Ok(Process {
+            node: ready.node,
+            addr,
+            pid,
+            child,
+            stdin: Some(stdin),
+        })
+    }
+
+    /// SIGKILL, or what the system has in its place. Returns at once.
+    pub(super) fn kill(&mut self) -> Outcome {
+        self.child
+            .start_kill()
+            .or_exit_in(Exit::Failed, "killing a process")
+    }
+
+    /// Waits for the end of a killed process, and says whether it was the kill that ended it.
+    pub(super) async fn was_killed(&mut self) -> Outcome<bool> {
+        let status = self.ended().await?;
+        #[cfg(unix)]
+        {
+            Ok(std::os::unix::process::ExitStatusExt::signal(&status) == Some(9))
+        }
+        #[cfg(not(unix))]
+        {
+            Ok(!status.success())
+        }
+    }
+
+    /// Asks it to stop in order, and says whether it did.
+    pub(super) async fn stop(&mut self) -> Outcome<bool> {
+        drop(self.stdin.take());
+        Ok(self.ended().await?.success())
+    }
+
+    async fn ended(&mut self) -> Outcome<std::process::ExitStatus> {
+        let status = timeout(STOP_WITHIN, self.child.wait()).await;
+        Ok(status.or_exit_in(Exit::Failed, "waiting for a process to end")??)
+    }
+}
+
+/// Asks a recording proxy for an address that leads to `target`.
+async fn through(proxy: &str, target: &str) -> Outcome<String> {
+    let mut stream = TcpStream::connect(proxy)
+        .await
+        .or_exit_in(Exit::Failed, "asking the proxy")?;
+    stream.write_all(format!("{target}\n").as_bytes()).await?;
+    let mut addr = String::new();
+    BufReader::new(stream).read_line(&mut addr).await?;
+    Ok(addr.trim().to_string())
+}
+
+/// A directory of this run, for its owner only, that goes with it.
+pub(super) struct TempDir(std::path::PathBuf);
+
+impl TempDir {
+    pub(super) fn new() -> Outcome<TempDir> {
+        let nanos = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_nanos());
+        let name = format!("portmesh-demo-{}-{nanos}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let mut builder = std::fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        // not recursive: a directory that somebody else has made is an error
+        builder
+            .create(&path)
+            .or_exit_in(Exit::Failed, format!("making {}", path.display()))?;
+        Ok(TempDir(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

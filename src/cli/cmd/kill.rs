@@ -1,0 +1,57 @@
+//! `portmesh kill`: ends a port.
+
+use serde_json::json;
+
+use crate::{
+    PortId, Raw,
+    cli::{
+        args::{RemoteArgs, port_id},
+        exit::{Exit, Failure, OrExit, Outcome},
+        node::{Remote, death},
+        output::Output,
+        values::{self, json as to_json, typed},
+    },
+};
+
+/// Kill a port, and wait until it is dead
+///
+/// Without a reason the death is normal. A node allows this by its policy, which by default is: only for ports that the
+/// killer's node has spawned.
+#[derive(Debug, clap::Args)]
+#[command(after_help = values::HELP)]
+pub(crate) struct Args {
+    /// The port
+    #[arg(value_parser = port_id)]
+    port: PortId,
+    /// The values of the reason
+    #[arg(allow_negative_numbers = true)]
+    reason: Vec<String>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+pub(crate) async fn run(args: Args, out: Output) -> Outcome {
+    if args.port.name().is_node_port() {
+        return Err(Failure::new(
+            Exit::Refused,
+            "a node's own port cannot be killed",
+        ));
+    }
+    let reason = typed(&args.reason)?;
+    let remote = Remote::connect(&args.remote, args.port.node(), out).await?;
+    let dead = remote.node.monitor(&args.port).death();
+    remote
+        .node
+        .kill(&args.port, Raw(reason.clone()))
+        .or_exit(Exit::Usage)?;
+    let died_of = remote.within(dead).await?;
+    if died_of.0 != reason {
+        return Err(death(&args.port, &died_of));
+    }
+    out.data(
+        format!("killed {}", args.port),
+        &json!({"killed": args.port, "reason": to_json(&reason)}),
+    );
+    remote.end().await;
+    Ok(())
+}

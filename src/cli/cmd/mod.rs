@@ -1,0 +1,14 @@
+//! The subcommands, one file each.
+
+pub(crate) mod call;
+pub(crate) mod cert_ca;
+pub(crate) mod cert_inspect;
+pub(crate) mod cert_issue;
+pub(crate) mod demo;
+pub(crate) mod kill;
+pub(crate) mod monitor;
+pub(crate) mod ping;
+pub(crate) mod run;
+pub(crate) mod secret;
+pub(crate) mod send;
+pub(crate) mod spawn;

@@ -1,0 +1,154 @@
+//! `portmesh run`: a node from flags.
+
+use std::{future::Future, path::PathBuf, time::Duration};
+
+use serde_json::json;
+
+use crate::{
+    Context, Init, NodeEvent, PortId, Raw, SendError,
+    cli::{
+        args::{IdentityArgs, MeshArgs, duration},
+        exit::{Exit, OrExit, Outcome},
+        node::{builder, link_json},
+        output::Output,
+        values::json as to_json,
+    },
+};
+
+/// Run a node until SIGINT or SIGTERM
+///
+/// Prints one line when it is ready, one for each node that comes or goes, and one for each message to a port that was
+/// spawned by the name of print. Other nodes can spawn: echo (a port that answers a call with the call's own values) and
+/// print (a port that prints what it gets).
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    mesh: MeshArgs,
+    /// Where to listen, port 0 for any; may be given several times
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Vec<String>,
+    /// Write where it listens to this file when it is ready, one address a line
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// How long to go on transmitting at the end
+    #[arg(long, value_name = "TIME", default_value = "5", value_parser = duration)]
+    flush: Duration,
+}
+
+/// How the ports of print print.
+struct Printer(Output);
+
+async fn print(printer: &mut Printer, cx: &Context, Raw(values): Raw) {
+    let from = cx.sender_node().map_or("", |node| node.as_str());
+    let values = to_json(&values);
+    printer.0.data(
+        format!("message from {from} to {}: {values}", cx.id()),
+        &json!({"event": "message", "from": from, "to": cx.id(), "message": values}),
+    );
+}
+
+async fn echo((): &mut (), cx: &Context, Raw(mut values): Raw) -> Result<(), SendError> {
+    // the last value of a call is where its answer goes
+    let reply = values.pop();
+    let reply: Option<PortId> = reply.and_then(|reply| reply.as_str()?.parse().ok());
+    match reply {
+        Some(reply) => cx.send(&reply, Raw(values)),
+        None => Ok(()),
+    }
+}
+
+async fn init_echo(cx: &Init, (): ()) {
+    cx.port().on_other(echo).open();
+}
+
+pub(crate) async fn run(args: Args, out: Output) -> Outcome {
+    let mut stop = std::pin::pin!(stop_signal()?);
+    let mut builder = builder(&args.identity, &args.mesh, "%n")?
+        .spawnable("echo", init_echo)
+        .spawnable("print", move |cx: &Init, (): ()| {
+            cx.port().state(Printer(out)).on_other(print).open();
+            std::future::ready(())
+        });
+    for addr in &args.listen {
+        builder = builder.listen(addr);
+    }
+    let node = builder.start().await.or_exit(Exit::Config)?;
+    let mut events = node.events();
+    let listen = node.listen_addrs();
+    if let Some(file) = &args.ready_file {
+        std::fs::write(file, listen.join("\n") + "\n")
+            .or_exit_in(Exit::Config, format!("writing {}", file.display()))?;
+    }
+    out.data(
+        format!("ready: {} listens on {}", node.id(), at(&listen)),
+        &json!({
+            "event": "ready", "node": node.id(), "incarnation": node.incarnation().to_string(), "listen": listen,
+        }),
+    );
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            event = events.next() => match event {
+                Some(event) => tell(&event, out),
+                None => break,
+            },
+        }
+    }
+    out.chat("stopping");
+    node.shutdown(args.flush).await;
+    out.data(
+        format!("stopped: {}", node.id()),
+        &json!({"event": "stopped", "node": node.id()}),
+    );
+    Ok(())
+}
+
+fn at(listen: &[String]) -> String {
+    if listen.is_empty() {
+        "nothing".to_string()
+    } else {
+        listen.join(", ")
+    }
+}
+
+fn tell(event: &NodeEvent, out: Output) {
+    match event {
+        NodeEvent::Up { node, link, .. } => out.data(
+            format!(
+                "up: {node} at {}: {}; {}; messages in {}",
+                link.addr, link.proof, link.security, link.format
+            ),
+            &json!({"event": "up", "node": node, "link": link_json(link)}),
+        ),
+        NodeEvent::Down { node, reason } => out.data(
+            format!("down: {node}: {reason}"),
+            &json!({"event": "down", "node": node, "reason": reason.to_string()}),
+        ),
+        // refusals and what could not be reached are in the log
+        _ => {}
+    }
+}
+
+/// Ends at the first SIGINT or SIGTERM.
+fn stop_signal() -> Outcome<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        Ok(async {
+            let _ = tokio::signal::ctrl_c().await;
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! What is printed: data to the standard output, as text or as one JSON object a line; chatter to the standard error.
+
+use std::io::{IsTerminal, Write};
+
+use serde_json::Value as Json;
+
+/// How to print.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+    quiet: bool,
+    color: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Output {
+            json,
+            quiet,
+            color: !json && !no_color && std::io::stdout().is_terminal(),
+        }
+    }
+
+    /// One piece of data, in either form. The two must say the same.
+    pub(crate) fn data(&self, human: impl std::fmt::Display, json: &Json) {
+        let mut out = std::io::stdout().lock();
+        // a reader that has gone away is no reason to fail
+        let _ = if self.json {
+            writeln!(out, "{json}")
+        } else {
+            writeln!(out, "{human}")
+        };
+        let _ = out.flush();
+    }
+
+    /// For people only.
+    pub(crate) fn chat(&self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+
+    /// Always, on the standard error.
+    pub(crate) fn error(&self, exit: u8, text: impl std::fmt::Display) {
+        let mut err = std::io::stderr().lock();
+        let _ = if self.json {
+            let text = text.to_string();
+            writeln!(err, "{}", serde_json::json!({"error": text, "exit": exit}))
+        } else {
+            writeln!(err, "portmesh: {text}")
+        };
+    }
+
+    /// The text in bold where that can be seen.
+    pub(crate) fn bold(&self, text: &str) -> String {
+        if self.color {
+            format!("\x1b[1m{text}\x1b[0m")
+        } else {
+            text.to_string()
+        }
+    }
+}
+
+/// Milliseconds with three digits behind the point.
+pub(crate) fn millis(time: std::time::Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
