@@ -165,6 +165,10 @@ impl CallError {
             Some("no_such_port") => CallError::NoSuchPort,
             Some("transport_error") => {
                 let said = text(2).unwrap_or_default();
+                // the loss of the request overtook the answer to its monitor
+                if said.starts_with("no_such_port") {
+                    return CallError::NoSuchPort;
+                }
                 if REFUSALS.iter().any(|tag| said.starts_with(tag)) {
                     return CallError::Refused { text: said.into() };
                 }

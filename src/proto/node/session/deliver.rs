@@ -70,7 +70,7 @@ impl<P: Ports> Session<P> {
         }
         match cx.ports.find(port) {
             Some(port) => Target::Port(port),
-            None => Target::Lost(format!("there is no port {port:?}")),
+            None => Target::Lost(format!("no_such_port: there is no port {port:?}")),
         }
     }
 
