@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::process::{Ended, Running, portmesh, portmesh_cert};
 
-/// A directory with a CA, the identities `a` and `admin`, and a node `a` that runs.
+/// A directory with a CA, the identities `a`, `admin` and `other`, and a node `a` that runs.
 struct Mesh {
     dir: TempDir,
     addr: String,
@@ -18,7 +18,7 @@ impl Mesh {
     fn with_certificates() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Ended::of(portmesh_cert(dir.path()).args(["ca", "init"])).code(0);
-        for node in ["a", "admin"] {
+        for node in ["a", "admin", "other"] {
             Ended::of(portmesh_cert(dir.path()).args(["issue", node])).code(0);
         }
         let a = Running::start(portmesh(dir.path()).args([
@@ -168,8 +168,21 @@ fn exit_codes_tell_failures_apart() {
     mesh.ask(&["call", &print, "x", "--timeout", "1"]).code(5);
     mesh.ask(&["monitor", &print, "--timeout", "1"]).code(5);
 
-    // 6 refused: it was spawned by another life of admin; a message that no handler takes
-    mesh.ask(&["kill", &print, "reason"]).code(6);
+    // 6 refused: it was spawned by another node; a message that no handler takes
+    let address = format!("a={}", mesh.addr);
+    let mut kill = portmesh(mesh.path());
+    kill.args([
+        "kill",
+        &print,
+        "reason",
+        "--identity",
+        "other.pem",
+        "--address",
+        &address,
+    ]);
+    Ended::of(&mut kill).code(6);
+    mesh.ask(&["kill", &print, "reason"]).code(0);
+    mesh.ask(&["kill", &print]).code(3);
     mesh.ask(&["kill", "a"]).code(6);
     mesh.ask(&["call", "a", "no such tag"]).code(6);
     // 6 refused: another CA

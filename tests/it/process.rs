@@ -15,17 +15,17 @@ use serde_json::Value as Json;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `portmesh`, with an environment of its own.
-pub fn portmesh(dir: &Path) -> Command {
+pub(crate) fn portmesh(dir: &Path) -> Command {
     program(env!("CARGO_BIN_EXE_portmesh"), dir)
 }
 
 /// `portmesh-cert`, likewise.
-pub fn portmesh_cert(dir: &Path) -> Command {
+pub(crate) fn portmesh_cert(dir: &Path) -> Command {
     program(env!("CARGO_BIN_EXE_portmesh-cert"), dir)
 }
 
 /// An example of this project. `cargo test` builds them beside the executables.
-pub fn example(name: &str, dir: &Path) -> Command {
+pub(crate) fn example(name: &str, dir: &Path) -> Command {
     let bin = PathBuf::from(env!("CARGO_BIN_EXE_portmesh"));
     let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let path = bin.with_file_name("examples").join(file);
@@ -49,18 +49,18 @@ fn program(path: &str, dir: &Path) -> Command {
 }
 
 /// Runs it to its end: exit code, the lines of the standard output as JSON where they are, both outputs as text.
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
-    pub fn of(command: &mut Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         Self::from(command.output().unwrap())
     }
 
-    pub fn with_stdin(command: &mut Command, text: &str) -> Self {
+    pub(crate) fn with_stdin(command: &mut Command, text: &str) -> Self {
         command.stdin(Stdio::piped());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -83,7 +83,7 @@ impl Ended {
 
     /// Panics with both outputs where the exit code is another one.
     #[track_caller]
-    pub fn code(self, code: i32) -> Self {
+    pub(crate) fn code(self, code: i32) -> Self {
         assert_eq!(
             self.code,
             Some(code),
@@ -94,7 +94,7 @@ impl Ended {
         self
     }
 
-    pub fn json(&self) -> Vec<Json> {
+    pub(crate) fn json(&self) -> Vec<Json> {
         let lines = self.stdout.lines();
         lines
             .map(|line| serde_json::from_str(line).unwrap())
@@ -103,14 +103,14 @@ impl Ended {
 }
 
 /// A process that runs. Killed when dropped.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
 }
 
 impl Running {
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -125,19 +125,19 @@ impl Running {
 
     /// The first line of the standard output that has all of these in it.
     #[track_caller]
-    pub fn line(&self, needles: &[&str]) -> String {
+    pub(crate) fn line(&self, needles: &[&str]) -> String {
         wait_for(&self.stdout, needles)
     }
 
     /// Likewise, of the standard error.
     #[track_caller]
-    pub fn error_line(&self, needles: &[&str]) -> String {
+    pub(crate) fn error_line(&self, needles: &[&str]) -> String {
         wait_for(&self.stderr, needles)
     }
 
     /// The line of `portmesh --json run` that says it is ready: where it listens.
     #[track_caller]
-    pub fn ready(&self) -> String {
+    pub(crate) fn ready(&self) -> String {
         let ready: Json = serde_json::from_str(&self.line(&["\"ready\""])).unwrap();
         ready["listen"][0].as_str().unwrap().to_string()
     }
@@ -145,7 +145,7 @@ impl Running {
     /// Sends a signal by its name, and waits for the end.
     #[cfg(unix)]
     #[track_caller]
-    pub fn signal(&mut self, name: &str) -> Option<i32> {
+    pub(crate) fn signal(&mut self, name: &str) -> Option<i32> {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill")
             .args([&format!("-{name}"), &pid])

@@ -9,19 +9,19 @@ use std::{
 
 /// What went over one connection.
 #[derive(Default)]
-pub struct Recording {
-    pub to_server: Mutex<Vec<u8>>,
-    pub to_client: Mutex<Vec<u8>>,
+pub(crate) struct Recording {
+    pub(crate) to_server: Mutex<Vec<u8>>,
+    pub(crate) to_client: Mutex<Vec<u8>>,
 }
 
 /// Takes orders on a control address: one line with a target, answered by one with the address of a new proxy to it.
-pub struct Recorder {
-    pub control: String,
+pub(crate) struct Recorder {
+    pub(crate) control: String,
     recordings: Arc<Mutex<Vec<Arc<Recording>>>>,
 }
 
 impl Recorder {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let control = listener.local_addr().unwrap().to_string();
         let recordings: Arc<Mutex<Vec<Arc<Recording>>>> = Arc::default();
@@ -42,7 +42,7 @@ impl Recorder {
     }
 
     /// All connections so far.
-    pub fn recordings(&self) -> Vec<Arc<Recording>> {
+    pub(crate) fn recordings(&self) -> Vec<Arc<Recording>> {
         self.recordings.lock().unwrap().clone()
     }
 }
@@ -81,14 +81,14 @@ fn copy(mut from: TcpStream, mut to: TcpStream, record: &Mutex<Vec<u8>>) {
 }
 
 /// One direction of a recording as TLS records.
-pub struct Records {
+pub(crate) struct Records {
     /// Type and content of each whole record.
-    pub all: Vec<(u8, Vec<u8>)>,
+    pub(crate) all: Vec<(u8, Vec<u8>)>,
 }
 
 impl Records {
     /// Panics where something is not a TLS record. A last record that was cut by a kill is left out.
-    pub fn read(mut bytes: &[u8]) -> Self {
+    pub(crate) fn read(mut bytes: &[u8]) -> Self {
         let mut all = Vec::new();
         while bytes.len() >= 5 {
             let len = usize::from(u16::from_be_bytes([bytes[3], bytes[4]]));
@@ -107,20 +107,20 @@ impl Records {
     }
 
     /// What anybody can read: all records that are not encrypted.
-    pub fn clear(&self) -> Vec<u8> {
+    pub(crate) fn clear(&self) -> Vec<u8> {
         let clear = self.all.iter().filter(|(kind, _)| *kind != 23);
         clear.flat_map(|(_, content)| content.clone()).collect()
     }
 
     /// How many bytes are encrypted.
-    pub fn encrypted(&self) -> usize {
+    pub(crate) fn encrypted(&self) -> usize {
         let encrypted = self.all.iter().filter(|(kind, _)| *kind == 23);
         encrypted.map(|(_, content)| content.len()).sum()
     }
 
     /// The extensions of the hello at the beginning, by number; every further record must be encrypted, or the one-byte
     /// change of cipher that TLS 1.3 sends for the sake of old middle boxes.
-    pub fn hello(&self, kind: u8) -> Vec<(u16, Vec<u8>)> {
+    pub(crate) fn hello(&self, kind: u8) -> Vec<(u16, Vec<u8>)> {
         let (record, hello) = &self.all[0];
         assert_eq!((*record, hello[0]), (22, kind), "no hello at the beginning");
         for (record, content) in &self.all[1..] {
@@ -158,7 +158,7 @@ impl Records {
 }
 
 /// Where `needle` begins in `haystack`.
-pub fn find(haystack: &[u8], needle: &str) -> Option<usize> {
+pub(crate) fn find(haystack: &[u8], needle: &str) -> Option<usize> {
     haystack
         .windows(needle.len())
         .position(|window| window == needle.as_bytes())
