@@ -5,5 +5,6 @@ mod attack;
 mod authority;
 mod fixtures;
 mod members;
+mod nodes;
 mod strangers;
 mod support;
