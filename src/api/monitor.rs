@@ -93,7 +93,8 @@ impl<'a> Monitoring<'a> {
         Ok(self.watch(action))
     }
 
-    /// Kills another port, if the death was abnormal, with the same reason.
+    /// Kills another port, if the death was abnormal, with the same reason. A port of this node is dead at once, whatever
+    /// waits for it (M6).
     pub fn kill(self, victim: &PortId) -> Monitor {
         let action = kill_action(self.node.downgrade(), victim.clone());
         self.watch(action)
@@ -141,7 +142,7 @@ fn kill_action(node: Weak<NodeInner>, victim: PortId) -> Action {
             return;
         }
         if let Some(node) = node.upgrade().map(Node::from_inner) {
-            node.kill_raw(&victim, reason.clone());
+            node.kill_linked(&victim, reason.clone());
         }
     })
 }
@@ -272,7 +273,8 @@ impl<'a> PortMonitoring<'a> {
         PortMonitor { tied }
     }
 
-    /// Kills this port, if the death was abnormal, with the same reason.
+    /// Kills this port, if the death was abnormal, with the same reason: it is dead at once, whatever waits for it (M6),
+    /// and a handler that runs ends at its next await.
     pub fn kill_self(self) -> PortMonitor {
         let action = kill_action(self.cx.node().downgrade(), self.cx.id().clone());
         self.tied(action)

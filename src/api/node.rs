@@ -329,6 +329,14 @@ impl Node {
         }
     }
 
+    /// What a monitor does: a port of this node is dead at once (M6).
+    pub(crate) fn kill_linked(&self, port: &PortId, reason: Reason) {
+        match self.place(port) {
+            Place::Here => self.registry().kill_now(port.name(), reason),
+            _ => self.kill_raw(port, reason),
+        }
+    }
+
     pub(crate) fn reason(&self, reason: impl IntoMessage) -> Result<Reason, EncodeError> {
         let limits = self.registry().limits();
         let message = reason.into_args(limits)?;

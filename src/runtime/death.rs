@@ -1,8 +1,13 @@
 //! How ports end, and who is told: watchers, links, the listeners to losses.
 
-use std::sync::{Arc, PoisonError, atomic::Ordering};
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    sync::{Arc, PoisonError, atomic::Ordering},
+};
 
 use super::{
+    Watch,
     behaviour::shielded,
     events::NodeEvent,
     port::{Item, PortCell, Remains},
@@ -10,6 +15,45 @@ use super::{
     reply::{Answer, ReplyCell},
 };
 use crate::proto::{id::PortId, link::LinkId, message::Reason, node::peer::Reply};
+
+type Cascade = VecDeque<(Vec<Watch>, Reason)>;
+
+thread_local! {
+    /// The deaths that the monitors being fired on this thread have caused, and whose monitors are still to fire.
+    static CASCADE: RefCell<Option<Cascade>> = const { RefCell::new(None) };
+}
+
+/// Fires monitors, and those of the ports that die of it, and so on: one after the other, so that a long chain of ports
+/// that die with each other does not need a deep stack. When the outermost call returns, all have fired.
+pub(super) fn fire(watches: Vec<Watch>, reason: &Reason) {
+    if watches.is_empty() {
+        return;
+    }
+    let outermost = CASCADE.with_borrow_mut(|cascade| match cascade {
+        Some(cascade) => {
+            cascade.push_back((watches, reason.clone()));
+            false
+        }
+        None => {
+            *cascade = Some(Cascade::from([(watches, reason.clone())]));
+            true
+        }
+    });
+    if !outermost {
+        return;
+    }
+    while let Some((watches, reason)) = CASCADE.with_borrow_mut(|cascade| {
+        let next = cascade.as_mut().and_then(VecDeque::pop_front);
+        if next.is_none() {
+            *cascade = None;
+        }
+        next
+    }) {
+        for watch in watches {
+            shielded("a monitor's callback", || watch(&reason));
+        }
+    }
+}
 
 impl Registry {
     /// Kills the port here and now. Its running handler ends at its next await. `false`: it was dead.
@@ -41,9 +85,7 @@ impl Registry {
         let ties = std::mem::take(&mut remains.ties);
         shielded("dropping what was tied to a port", || drop(ties));
         let watches = std::mem::take(&mut remains.watches);
-        for watch in watches {
-            shielded("a monitor's callback", || watch(&reason));
-        }
+        fire(watches, &reason);
         tracing::debug!(port = %cell.id(), ?reason, "port died");
         let Remains {
             items,
@@ -73,9 +115,7 @@ impl Registry {
         if let Some(answer) = answer {
             let _ = to.send(answer);
         }
-        for watch in watches {
-            shielded("a monitor's callback", || watch(reason));
-        }
+        fire(watches, reason);
         true
     }
 

@@ -181,6 +181,18 @@ impl Registry {
         }
     }
 
+    /// What a monitor does to a port of this node: it is dead when this returns, so that nothing that it still had to
+    /// do can come behind the loss that the monitor tells of (M6).
+    pub fn kill_now(&self, name: &PortName, reason: Reason) {
+        match self.find(name.as_str()) {
+            Some(Target::Port(cell)) if !cell.name().is_node_port() => {
+                self.die(&cell, reason);
+            }
+            Some(Target::Port(_)) | None => {}
+            Some(Target::Reply(_)) => self.kill(name, reason),
+        }
+    }
+
     pub(super) fn kill_cell(
         &self,
         cell: &Arc<PortCell>,
@@ -285,8 +297,6 @@ impl Registry {
         self.count_lost(cell, 1);
         let watches = cell.lock().watchers.take_local();
         let reason = Reason::transport_error(self.node(), fault.loss_text());
-        for watch in watches {
-            shielded("a monitor's callback", || watch(&reason));
-        }
+        super::death::fire(watches, &reason);
     }
 }

@@ -184,3 +184,40 @@ async fn only_the_spawner_of_a_port_may_kill_it() {
     world.near.kill(&mine, "mine").unwrap();
     assert_eq!(in_time(death).await.to_string(), "mine");
 }
+
+// M6, P2: a port that dies with its peer cannot send behind the loss
+#[tokio::test(start_paused = true)]
+async fn a_port_that_dies_with_a_lost_peer_does_nothing_more() {
+    type State = (Option<tokio::sync::oneshot::Receiver<()>>, PortId);
+    let world = World::remote(plain).await;
+    let mut log = Log::open(&world.far);
+    let (open, gate) = tokio::sync::oneshot::channel();
+    let port = world
+        .near
+        .port()
+        .state((Some(gate), log.id().clone()))
+        .on("begin", async |s: &mut State, cx: &Context, (): ()| {
+            cx.monitor(&s.1).kill_self();
+            cx.send(&s.1, "begun").unwrap();
+            let _ = s.0.take().unwrap().await;
+            cx.send(&s.1, "handler went on").unwrap();
+        })
+        .on("say", async |s: &mut State, cx: &Context, n: u64| {
+            cx.send(&s.1, n).unwrap();
+        })
+        .open();
+    world.near.send(port.id(), "begin").unwrap();
+    assert_eq!(log.next().await, r#"["begun"]"#);
+    for n in 0..100 {
+        world.near.send(port.id(), ("say", n)).unwrap();
+    }
+    let death = world.near.monitor(port.id()).death();
+    world.network.cut("n", "f");
+    world.linked(false).await;
+    assert!(!port.is_alive(), "dead as soon as the link is lost");
+    world.network.heal("n", "f");
+    // the handler has ended at its await: most likely nobody waits at the gate any more
+    let _ = open.send(());
+    assert_eq!(in_time(death).await.tag(), Some("transport_error"));
+    assert!(log.rest().await.is_empty());
+}

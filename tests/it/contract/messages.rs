@@ -80,7 +80,7 @@ here_and_there! {
             Value::from(-0.0),
             Value::from(f64::MAX),
             Value::from("ä\u{0}\u{1F600}"),
-            Value::Bytes(vec![0, 255, 10].into()),
+            Value::Bytes(vec![0, 255, 10]),
             Value::List(vec![Value::List(vec![]), Value::Null]),
             Value::Map([("k".to_owned(), Value::from(1))].into()),
         ];

@@ -9,6 +9,7 @@ mod messages;
 mod monitors;
 mod names;
 mod nodes;
+mod races;
 mod spawns;
 mod work;
 
@@ -147,11 +148,6 @@ impl Log {
 
     pub(super) async fn next(&mut self) -> String {
         in_time(self.lines.recv()).await.unwrap()
-    }
-
-    /// Whether there is nothing now.
-    pub(super) fn is_empty(&self) -> bool {
-        self.lines.is_empty()
     }
 
     /// All that is there after everything that was under way has come to rest.

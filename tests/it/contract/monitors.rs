@@ -201,3 +201,18 @@ async fn a_monitors_message_goes_into_a_full_mailbox() {
     assert_eq!(notes.next().await, "first");
     assert_eq!(notes.next().await, "death");
 }
+
+// M3: a chain as long as one likes
+#[tokio::test(start_paused = true)]
+async fn a_long_chain_of_ports_that_die_with_each_other_dies() {
+    let world = World::local(plain).await;
+    let ports: Vec<_> = (0..50_000).map(|_| world.near.port().open()).collect();
+    for pair in ports.windows(2) {
+        let [one, next] = pair else { unreachable!() };
+        world.near.monitor(one.id()).kill(next.id()).detach();
+    }
+    let last = world.near.monitor(ports.last().unwrap().id()).death();
+    ports[0].kill_with(("all", "of", "them")).unwrap();
+    assert_eq!(in_time(last).await.to_string(), "all: of, them");
+    assert!(ports.iter().all(|port| !port.is_alive()));
+}

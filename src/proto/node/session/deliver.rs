@@ -63,7 +63,7 @@ impl<P: Ports> Session<P> {
             .check(&self.params.node, Operation::Send { port })
         {
             refused(cx, &text);
-            return Target::Lost(text);
+            return Target::Lost(format!("not_permitted: {text}"));
         }
         if self.held.contains(port) {
             return Target::Held;
