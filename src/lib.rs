@@ -42,6 +42,6 @@ pub use proto::{
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{
-    Identity,
+    Identity, KnownNodesFile,
     ca::{CertificateAuthority, IssueOptions, IssuedIdentity, KeyKind},
 };

@@ -45,6 +45,7 @@ enum Command {
     Spawn(cmd::spawn::Args),
     Ping(cmd::ping::Args),
     Secret(cmd::secret::Args),
+    Forget(cmd::forget::Args),
     Demo(cmd::demo::Args),
     /// One node of the demo
     #[command(hide = true)]
@@ -82,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Spawn(args) => block_on(cmd::spawn::run(args, out)),
         Command::Ping(args) => block_on(cmd::ping::run(args, out)),
         Command::Secret(args) => cmd::secret::run(args, out),
+        Command::Forget(args) => cmd::forget::run(args, out),
         Command::Demo(args) => block_on(cmd::demo::run(args, out)),
         Command::DemoNode(args) => block_on(cmd::demo::run_node(args)),
     };

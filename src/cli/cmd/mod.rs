@@ -5,6 +5,7 @@ pub(crate) mod cert_ca;
 pub(crate) mod cert_inspect;
 pub(crate) mod cert_issue;
 pub(crate) mod demo;
+pub(crate) mod forget;
 pub(crate) mod kill;
 pub(crate) mod monitor;
 pub(crate) mod ping;

@@ -119,7 +119,7 @@ impl KnownNodesFile {
                     "ALARM: {node} shows another key than the one known for it ({} now, {} before): somebody who has the secret may be posing as it, or it lost its key. If the change was yours, run `portmesh forget {node} --state {}`",
                     fingerprint(&shown),
                     fingerprint(known),
-                    directory.display(),
+                    quoted(directory),
                 )))
             }
             _ => Ok(()),
@@ -177,6 +177,17 @@ impl KnownNodes for KnownNodesFile {
 impl fmt::Debug for KnownNodesFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KnownNodesFile({})", self.path.display())
+    }
+}
+
+/// As one word of a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 

@@ -139,7 +139,11 @@ impl Attacked {
             .await
             .unwrap();
         let answer = friend.node_answers(&self.node).await;
-        assert!(answer, "the listener goes on serving: {:?}", self.log.lines());
+        assert!(
+            answer,
+            "the listener goes on serving: {:?}",
+            self.log.lines()
+        );
         friend.shutdown(Duration::ZERO).await;
         assert!(self.state.path().join("node.key").exists());
     }
