@@ -220,6 +220,15 @@ impl<P: Ports> Session<P> {
             .saturating_mul(self.params.format.expansion_max())
     }
 
+    fn check_size(&self, bytes: usize) -> Result<(), CloseReason> {
+        let max = self.payload_bytes_max();
+        if bytes > max {
+            let text = format!("a message of {bytes} bytes, the limit is {max}");
+            return Err(CloseReason::Protocol(text));
+        }
+        Ok(())
+    }
+
     /// What may be kept for messages: the window, one message that it does not count, and a kill behind that.
     fn kept_max(&self) -> u64 {
         let reason = REASON_BYTES_MAX.saturating_mul(self.params.format.expansion_max());
@@ -299,7 +308,7 @@ impl<P: Ports> Session<P> {
                 }
             }
             Frame::Send { .. } | Frame::Spawn { .. } | Frame::Kill { .. } => {
-                self.handle_payload(frame, |payload| Bytes::copy_from_slice(payload), cx)?;
+                self.handle_payload(frame, Bytes::copy_from_slice, cx)?;
             }
         }
         Ok(())
@@ -325,6 +334,7 @@ impl<P: Ports> Session<P> {
                 port,
                 payload,
             } => {
+                self.check_size(payload.len())?;
                 let name = port_name(port)?;
                 self.done += lane::cost(send_head(&name) + payload.len());
                 if watch {
@@ -339,6 +349,7 @@ impl<P: Ports> Session<P> {
                 function,
                 args,
             } => {
+                self.check_size(args.len())?;
                 let head = 1 + 1 + name.len() + 1 + function.len();
                 self.done += lane::cost(head + args.len());
                 let name = port_name(name)?;

@@ -27,12 +27,7 @@ impl<P: Ports> Session<P> {
         data: &[u8],
         cx: &mut Cx<'_, P>,
     ) -> Result<(), CloseReason> {
-        let max = self.payload_bytes_max();
-        if payload.len() > max {
-            let bytes = payload.len();
-            let text = format!("a message of {bytes} bytes, the limit is {max}");
-            return Err(CloseReason::Protocol(text));
-        }
+        self.check_size(payload.len())?;
         if let Some(run) = run
             && run.name.as_str() == port
         {
