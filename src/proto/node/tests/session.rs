@@ -742,7 +742,7 @@ fn fragments_that_cannot_be_close_the_link() {
         (vec![first(1, 50, &[0x18, 1, b'p'])], "kind 0x18"),
         (vec![first(1, 2, &[0x10, 9])], "unknown flags"),
         (
-            vec![first(1, most, &inner), first(2, most, &inner)],
+            (1..=3).map(|lane| first(lane, most, &inner)).collect(),
             "more under way than the window allows",
         ),
     ];
