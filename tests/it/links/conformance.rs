@@ -9,7 +9,12 @@ use portmesh::{
     transport::tls::{Identity, Membership, State, ca::CertificateAuthority},
 };
 
-use super::rig::{Rig, TestNode, eventually, pid, soon};
+use tokio::time::Instant;
+
+use super::{
+    rig::{Rig, TestNode, eventually, pid, soon},
+    way::Way,
+};
 
 /// Where nodes come from.
 struct Net {
@@ -33,6 +38,29 @@ impl Net {
 
     /// A node that knows the others.
     async fn node(&self, name: &str, others: &[&TestNode]) -> TestNode {
+        let addrs = others.iter().map(|other| {
+            let addr = other.mesh.listen_addrs().remove(0);
+            (other.name.clone(), addr)
+        });
+        self.node_at(name, addrs.collect()).await
+    }
+
+    /// A way from a node that is yet to be, to another one.
+    async fn way(&self, from: &str, to: &TestNode) -> Way {
+        let addr = to.mesh.listen_addrs().remove(0);
+        match self.kind {
+            Kind::Memory => Way::Memory {
+                network: self.rig.network.clone(),
+                from: from.to_owned(),
+                to: to.name.to_string(),
+                addr,
+            },
+            _ => Way::proxy(&addr).await,
+        }
+    }
+
+    /// A node that knows others by addresses.
+    async fn node_at(&self, name: &str, others: Vec<(NodeId, String)>) -> TestNode {
         let node: NodeId = name.parse().unwrap();
         let membership = Membership {
             node: node.clone(),
@@ -71,9 +99,8 @@ impl Net {
                 config
             }
         };
-        for other in others {
-            let addrs = other.mesh.listen_addrs();
-            config.addresses.insert(other.name.clone(), addrs);
+        for (other, addr) in others {
+            config.addresses.insert(other, vec![addr]);
         }
         TestNode::start(config).await
     }
@@ -251,6 +278,129 @@ async fn a_node_that_vanishes_is_found_and_can_come_back(net: Net) {
     assert!(!a.events().iter().any(lost));
 }
 
+// M7
+async fn a_hang_is_found_within_the_link_timeout(mut net: Net) {
+    net.rig.limits.link_timeout = Duration::from_secs(1);
+    let a = net.node("a", &[]).await;
+    let way = net.way("b", &a).await;
+    let b = net
+        .node_at("b", vec![(a.name.clone(), way.addr().to_owned())])
+        .await;
+    let ours = b.monitor("a");
+    b.until_linked("a").await;
+    a.until_linked("b").await;
+    let theirs = a.monitor("b");
+    let start = Instant::now();
+    way.hang();
+    ours.until_fired().await;
+    theirs.until_fired().await;
+    let took = ours.at().max(theirs.at()) - start;
+    // the slack is for a machine that is busy with other tests
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took > Duration::from_millis(700), "{took:?}");
+    eventually("it is told", || a.ups_and_downs("b") == ["up", "down"]).await;
+}
+
+// M7
+async fn a_stall_shorter_than_the_link_timeout_fires_nothing(mut net: Net) {
+    net.rig.limits.link_timeout = Duration::from_secs(4);
+    let a = net.node("a", &[]).await;
+    let inbox = a.ports.open("in");
+    let way = net.way("b", &a).await;
+    let b = net
+        .node_at("b", vec![(a.name.clone(), way.addr().to_owned())])
+        .await;
+    let back = b.ports.open("back");
+    let monitor = b.monitor("a#in");
+    b.until_linked("a").await;
+    for n in 0..2 {
+        way.hang();
+        for _ in 0..100 {
+            b.send("a#in", ("n", n)).unwrap();
+        }
+        let stalled = Instant::now();
+        eventually("half of the timeout", || {
+            stalled.elapsed() > net.rig.limits.link_timeout / 2
+        })
+        .await;
+        assert!(inbox.try_next().is_none());
+        way.heal();
+        for _ in 0..100 {
+            assert_eq!(inbox.next::<(String, i32)>().await.1, n);
+        }
+        // the other side has heard something too before the next stall
+        a.send("b#back", ("back",)).unwrap();
+        back.next::<(String,)>().await;
+    }
+    assert_eq!(monitor.reason(), None);
+    assert_eq!(a.ups_and_downs("b"), ["up"]);
+}
+
+// P1, P2, M6
+async fn cuts_leave_no_hole_that_is_not_told(net: Net) {
+    let a = net.node("a", &[]).await;
+    let inbox = a.ports.open("in");
+    let way = net.way("b", &a).await;
+    let b = net
+        .node_at("b", vec![(a.name.clone(), way.addr().to_owned())])
+        .await;
+    let (mut epoch, mut next) = (0u64, 0u64);
+    let mut monitor = b.monitor("a#in");
+    let mut got = Vec::new();
+    let read = |got: &mut Vec<(u64, u64)>| {
+        while let Some(message) = inbox.try_next() {
+            let (_, epoch, n) = message
+                .decode::<(String, u64, u64)>(&net.rig.limits)
+                .unwrap();
+            got.push((epoch, n));
+        }
+    };
+    let start = Instant::now();
+    while epoch < 30 {
+        assert!(start.elapsed() < Duration::from_secs(100), "{epoch} epochs");
+        if monitor.reason().is_some() {
+            (epoch, next) = (epoch + 1, 0);
+            monitor = b.monitor("a#in");
+        }
+        if b.send("a#in", ("n", epoch, next)).is_ok() {
+            next += 1;
+        }
+        if next % 100 == 99 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            read(&mut got);
+        }
+        if next % 1000 == 10 * epoch {
+            way.cut();
+        }
+    }
+    loop {
+        if monitor.reason().is_some() {
+            monitor = b.monitor("a#in");
+        }
+        // however many are cut down, one gets through in the end
+        let _ = b.send("a#in", ("n", u64::MAX, 0u64));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        read(&mut got);
+        if got.last().is_some_and(|(epoch, _)| *epoch == u64::MAX) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(110), "no last word");
+    }
+    let mut before: Option<(u64, u64)> = None;
+    for &(epoch, n) in got.iter().filter(|(epoch, _)| *epoch != u64::MAX) {
+        match before {
+            Some((same, m)) if same == epoch => assert_eq!(n, m + 1, "epoch {epoch}"),
+            Some((earlier, _)) => {
+                assert!(earlier < epoch);
+                assert_eq!(n, 0, "epoch {epoch} begins with {n}");
+            }
+            None => assert_eq!(n, 0),
+        }
+        before = Some((epoch, n));
+    }
+    assert!(got.len() > 500, "{} arrived", got.len());
+}
+
 fn real(work: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -296,4 +446,7 @@ conformance! {
     a_second_living_node_of_an_id_is_refused
     a_shutdown_is_told_and_loses_nothing
     a_node_that_vanishes_is_found_and_can_come_back
+    a_hang_is_found_within_the_link_timeout
+    a_stall_shorter_than_the_link_timeout_fires_nothing
+    cuts_leave_no_hole_that_is_not_told
 }

@@ -8,3 +8,4 @@ mod rules;
 mod seeds;
 mod shutdown;
 mod strangers;
+mod way;
