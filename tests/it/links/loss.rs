@@ -247,7 +247,10 @@ async fn a_busy_link_with_a_large_message_under_way_is_not_lost() {
 async fn a_peer_that_reads_nothing_is_dropped() {
     let rig = Rig::new();
     let a = rig.node("a", &["b"]).await;
-    let b = rig.node("b", &[]).await;
+    let mut config = rig.config("b");
+    // it would not give up for hours, and goes on talking
+    config.limits.link_timeout = Duration::from_secs(10_000);
+    let b = TestNode::start(config).await;
     let inbox = b.ports.open("in");
     a.send("b#in", ("x",)).unwrap();
     inbox.next::<(String,)>().await;
@@ -258,13 +261,53 @@ async fn a_peer_that_reads_nothing_is_dropped() {
     for _ in 0..100 {
         a.send("b#in", ("x", "x".repeat(10_000))).unwrap();
     }
-    monitor.until_fired().await;
+    let reason = monitor.until_fired().await;
+    assert!(text(&reason).contains("took no byte"), "{reason:?}");
     assert!(
         start.elapsed() < rig.limits.link_timeout * 2,
         "{:?}",
         start.elapsed()
     );
     assert!(a.mesh.stats().lost >= 99, "{:?}", a.mesh.stats());
+}
+
+// P2
+#[tokio::test(start_paused = true)]
+async fn a_loss_is_told_before_anything_later_arrives_and_then_the_way_is_open_again() {
+    let rig = Rig::new();
+    let a = rig.node("a", &["b"]).await;
+    let b = rig.node("b", &[]).await;
+    let other = b.ports.open("other");
+    for round in 0..3 {
+        let inbox = b.ports.open("in");
+        a.send("b#in", ("before", round)).unwrap();
+        inbox.next::<(String, i32)>().await;
+        inbox.die(Reason::normal());
+        let monitor = a.monitor("b#x");
+        monitor.until_fired().await;
+        for n in 0..10 {
+            a.send("b#in", ("lost", n)).unwrap();
+        }
+        let lost = || {
+            let events = a.events().into_iter();
+            let counts = events.map(|event| match event {
+                NodeEvent::Undelivered { to, count, .. } if to == pid("b#in") => count,
+                _ => 0,
+            });
+            counts.sum::<u64>() > round as u64
+        };
+        eventually("the loss is told", lost).await;
+        // a port of that name again, which no real node would give away twice: the way to it is open
+        let inbox = b.ports.open("in");
+        eventually("a message passes", || {
+            a.send("b#in", ("after", round)).unwrap();
+            inbox.try_next().is_some()
+        })
+        .await;
+        a.send("b#other", ("other", round)).unwrap();
+        assert_eq!(other.next::<(String, i32)>().await.1, round);
+    }
+    assert_eq!(a.ups_and_downs("b"), ["up"]);
 }
 
 /// Sends numbered messages through thick and thin: after each monitor that fires a new epoch begins.
