@@ -66,9 +66,9 @@ impl Registry {
         if remains.was_starting {
             self.failed().insert(cell.name().clone(), reason.clone());
         }
-        self.remove(cell.name());
-        // under the lock, so that no loss of a message to the dead port is told before its death
+        // before anybody can find it dead or gone, so that no loss of a message to it is told before its death
         self.tell_death(cell.id(), std::mem::take(&mut remains.links), &reason);
+        self.remove(cell.name());
         drop(inner);
         let lost = remains.items.iter();
         let lost = lost
@@ -108,8 +108,8 @@ impl Registry {
         let Some(to) = inner.to.take() else {
             return false;
         };
-        self.remove(cell.id().name());
         self.tell_death(cell.id(), inner.watchers.take_links(), reason);
+        self.remove(cell.id().name());
         let watches = inner.watchers.take_local();
         drop(inner);
         if let Some(answer) = answer {
