@@ -31,14 +31,14 @@ pub use api::{
     timer::{After, PortAfter, PortTimer, Timer},
 };
 pub use proto::{
-    codec::Format,
+    codec::{Format, FormatCodec, from_value, to_value},
     handshake::{Mode, Secret, Secrets},
     id::{Incarnation, NodeId, ParseIdError, PortId, PortName},
     limits::Limits,
     message::{DecodeError, EncodeError, IntoMessage, Message, Raw, Reason},
     policy::Policy,
     ports::mailbox::Overflow,
-    value::Value,
+    value::{Int, Value},
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{

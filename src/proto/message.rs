@@ -56,7 +56,7 @@ pub use reason::Reason;
 /// Cheap to clone. Decoded at most once, by whoever takes it. [The module](self) says how types and lists correspond.
 ///
 /// ```
-/// use portmesh::{Limits, proto::message::Message};
+/// use portmesh::{Limits, Message};
 ///
 /// #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
 /// enum Order {

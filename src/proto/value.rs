@@ -20,13 +20,13 @@ pub use int::{Int, IntOutOfRange};
 /// value (bytes as `{"$bytes":"…"}`), and `FromStr` reads it.
 ///
 /// ```
-/// use portmesh::proto::value::Value;
+/// use portmesh::Value;
 ///
 /// let value: Value = r#"{"name":"disk","free":[1,2.5,null]}"#.parse()?;
 /// assert_eq!(value.get("name").and_then(Value::as_str), Some("disk"));
 /// assert_eq!(value.to_string(), r#"{"free":[1,2.5,null],"name":"disk"}"#);
 /// assert_eq!(Value::from([Value::from(1), "two".into()]).to_string(), r#"[1,"two"]"#);
-/// # Ok::<(), portmesh::proto::value::DecodeError>(())
+/// # Ok::<(), portmesh::DecodeError>(())
 /// ```
 #[derive(Clone, PartialEq, Default)]
 pub enum Value {

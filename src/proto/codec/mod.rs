@@ -26,6 +26,37 @@ pub use budget::{Budget, DEPTH_CEILING, OverBudget};
 /// is not `1`), bytes as bytes, any text, any key. What it reads is hostile: it must not panic, must not allocate
 /// from a declared length, must refuse what is not the whole of one list, keys that are there twice, floats that are
 /// not finite, and what is over the limits ([`Budget`] counts). [`conformance::check`] checks all that.
+///
+/// ```
+/// use portmesh::{DecodeError, EncodeError, Format, FormatCodec, Limits, Value, proto::codec::conformance};
+///
+/// /// JSON that ends with a line feed.
+/// struct Line;
+///
+/// impl FormatCodec for Line {
+///     fn name(&self) -> &str {
+///         "json-line"
+///     }
+///     fn encode(&self, values: &[Value], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+///         Format::json().encode(values, out)?;
+///         out.push(b'\n');
+///         Ok(())
+///     }
+///     fn decode(&self, bytes: &[u8], limits: &Limits) -> Result<Vec<Value>, DecodeError> {
+///         match bytes.strip_suffix(b"\n") {
+///             Some(line) => Format::json().decode(line, limits),
+///             None => Err(DecodeError::new("no end of the line")),
+///         }
+///     }
+///     fn expansion_max(&self) -> usize {
+///         Format::json().expansion_max() + 1
+///     }
+/// }
+///
+/// let format = Format::new(Line);
+/// conformance::check(&format)?;
+/// # Ok::<(), String>(())
+/// ```
 pub trait FormatCodec: Send + Sync + 'static {
     /// Its name in the greeting: at most 64 bytes of `[a-z0-9._-]`.
     fn name(&self) -> &str;
@@ -191,10 +222,12 @@ fn unlimited() -> Limits {
 /// keys that are not text or there twice, nesting over [`DEPTH_CEILING`].
 ///
 /// ```
-/// use portmesh::proto::codec::to_value;
-/// assert_eq!(to_value(&(1, "two", [3.0]))?.to_string(), r#"[1,"two",[3.0]]"#);
+/// use portmesh::{from_value, to_value};
+/// let value = to_value(&(1, "two", [3.0]))?;
+/// assert_eq!(value.to_string(), r#"[1,"two",[3.0]]"#);
+/// assert_eq!(from_value::<(u8, String, [f32; 1])>(&value)?, (1, "two".to_owned(), [3.0]));
 /// assert!(to_value(&f64::NAN).is_err());
-/// # Ok::<(), portmesh::proto::value::EncodeError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn to_value<T: Serialize + ?Sized>(what: &T) -> Result<Value, EncodeError> {
     let limits = unlimited();

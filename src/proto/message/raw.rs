@@ -13,7 +13,7 @@ pub(super) const RAW: &str = "$portmesh::Raw";
 /// A list of values that is the message, not the one value of a message.
 ///
 /// ```
-/// use portmesh::{Limits, proto::{message::{Message, Raw}, value::Value}};
+/// use portmesh::{Limits, Message, Raw, Value};
 /// let limits = Limits::default();
 /// let list = vec![Value::from("ping"), Value::from(1)];
 /// assert_eq!(Message::encode(&list, &limits)?.to_string(), r#"[["ping",1]]"#);
@@ -65,11 +65,11 @@ impl From<Vec<Value>> for Raw {
 /// What can be sent: any serde type, and a [`Message`] as it is.
 ///
 /// ```
-/// use portmesh::{Limits, proto::message::{IntoMessage, Message}};
+/// use portmesh::{IntoMessage, Limits, Message};
 /// let limits = Limits::default();
 /// let message = ("ping", 1).into_message(&limits)?;
 /// assert_eq!((&message).into_message(&limits)?, message);
-/// # Ok::<(), portmesh::proto::message::EncodeError>(())
+/// # Ok::<(), portmesh::EncodeError>(())
 /// ```
 pub trait IntoMessage {
     /// The message: CBOR, checked, not empty.

@@ -17,12 +17,12 @@ const TEXT_MAX: usize = 4 << 10;
 /// Why a port died: a list of values; empty for a normal death.
 ///
 /// ```
-/// use portmesh::proto::message::Reason;
+/// use portmesh::Reason;
 /// let reason = Reason::new(("too_hot", 451))?;
 /// assert_eq!(reason.tag(), Some("too_hot"));
 /// assert_eq!(reason.to_string(), "too_hot: 451");
 /// assert!(Reason::new(())?.is_normal());
-/// # Ok::<(), portmesh::proto::message::EncodeError>(())
+/// # Ok::<(), portmesh::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Reason(pub Vec<Value>);

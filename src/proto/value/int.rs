@@ -5,7 +5,7 @@ use std::fmt;
 /// An integer in the range of `i64` or of `u64`: -2^63 to 2^64 - 1.
 ///
 /// ```
-/// use portmesh::proto::value::Int;
+/// use portmesh::Int;
 /// let n = Int::from(u64::MAX);
 /// assert_eq!(u64::try_from(n), Ok(u64::MAX));
 /// assert!(i64::try_from(n).is_err());
