@@ -38,12 +38,12 @@ struct Record {
 }
 
 /// Bytes as a message in CBOR.
-pub fn cbor(bytes: &[u8]) {
+pub(crate) fn cbor(bytes: &[u8]) {
     message(bytes, &Format::cbor());
 }
 
 /// Bytes as a message in JSON.
-pub fn json(bytes: &[u8]) {
+pub(crate) fn json(bytes: &[u8]) {
     message(bytes, &Format::json());
 }
 

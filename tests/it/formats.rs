@@ -115,6 +115,7 @@ enum Mutant {
     LossyText,
     Bloated,
     Name,
+    Impostor,
 }
 
 fn every(value: &Value, change: &impl Fn(&Value) -> Option<Value>) -> Value {
@@ -135,6 +136,7 @@ impl FormatCodec for Mutant {
     fn name(&self) -> &str {
         match self {
             Mutant::Name => "A Format",
+            Mutant::Impostor => "cbor",
             _ => "mutant",
         }
     }
@@ -206,7 +208,8 @@ fn the_suite_catches_formats_that_break_a_promise() {
         (Mutant::LastKeyWins, "the same key twice"),
         (Mutant::LossyText, "not UTF-8"),
         (Mutant::Bloated, "expansion_max"),
-        (Mutant::Name, "the name"),
+        (Mutant::Name, "is not 1 to 64 bytes"),
+        (Mutant::Impostor, "built in"),
     ] {
         let caught = conformance::check(&Format::new(mutant)).unwrap_err();
         assert!(caught.contains(why), "{why}: {caught}");

@@ -7,6 +7,7 @@ mod contract;
 mod demo;
 mod examples;
 mod formats;
+mod fuzz;
 mod links;
 mod process;
 mod recorder;

@@ -95,7 +95,11 @@ impl Suite<'_> {
         ensure(
             !name.is_empty() && name.len() <= 64 && name.bytes().all(good),
             || format!("the name {name:?} is not 1 to 64 bytes of [a-z0-9._-]"),
-        )
+        )?;
+        let other = [Format::cbor(), Format::json()].contains(self.format);
+        ensure(!other || !self.format.is_custom(), || {
+            format!("the name {name:?} is that of a format that is built in")
+        })
     }
 
     fn there_and_back(&self, message: Vec<Value>) -> Result<Vec<u8>, String> {

@@ -58,7 +58,7 @@ pub use budget::{Budget, DEPTH_CEILING, OverBudget};
 /// # Ok::<(), String>(())
 /// ```
 pub trait FormatCodec: Send + Sync + 'static {
-    /// Its name in the greeting: at most 64 bytes of `[a-z0-9._-]`.
+    /// Its name in the greeting: at most 64 bytes of `[a-z0-9._-]`, and not that of another format.
     fn name(&self) -> &str;
     /// Appends the list to `out`. All floats in it are finite: that is checked before.
     fn encode(&self, values: &[Value], out: &mut Vec<u8>) -> Result<(), EncodeError>;
@@ -103,27 +103,29 @@ impl Format {
             Kind::Custom(codec) => codec.name(),
         }
     }
-    /// Appends the list to `out`.
+    /// Appends the list to `out`, or nothing.
     ///
     /// # Errors
     /// [`EncodeError::NotEncodable`] for floats that are not finite, nesting over [`DEPTH_CEILING`], and whatever a format of the user's refuses.
     pub fn encode(&self, values: &[Value], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let before = out.len();
+        let done = self.append(values, out);
+        if done.is_err() {
+            out.truncate(before);
+        }
+        done
+    }
+    fn append(&self, values: &[Value], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        if let Kind::Cbor = self.0 {
+            let mut writer = cbor::Writer::new(std::mem::take(out), &unlimited());
+            let done = values.serialize(&mut writer);
+            *out = writer.out;
+            return done;
+        }
+        Budget::new(&unlimited()).count_list(values)?;
         match &self.0 {
-            Kind::Cbor => {
-                let limits = unlimited();
-                let mut writer = cbor::Writer::new(std::mem::take(out), &limits);
-                let done = values.serialize(&mut writer);
-                *out = writer.out;
-                done
-            }
-            Kind::Json => {
-                Budget::new(&unlimited()).count_list(values)?;
-                text::write_list(values, &mut Utf8(out)).map_err(EncodeError::not_encodable)
-            }
-            Kind::Custom(codec) => {
-                Budget::new(&unlimited()).count_list(values)?;
-                codec.encode(values, out)
-            }
+            Kind::Custom(codec) => codec.encode(values, out),
+            _ => text::write_list(values, &mut Utf8(out)).map_err(EncodeError::not_encodable),
         }
     }
     /// Reads the list, the whole of `bytes`, within the limits of depth and count.
@@ -165,12 +167,18 @@ impl Format {
     pub(crate) fn is_cbor(&self) -> bool {
         matches!(self.0, Kind::Cbor)
     }
+    fn is_custom(&self) -> bool {
+        matches!(self.0, Kind::Custom(_))
+    }
     /// Whether the tag can be read without the rest.
     pub(crate) fn has_peek(&self) -> bool {
-        matches!(self.0, Kind::Cbor | Kind::Json)
+        !self.is_custom()
     }
     /// The first value where it is a text, without reading the rest, where the format can do that.
-    pub(crate) fn peek_tag<'a>(&self, bytes: &'a [u8]) -> Result<Option<Cow<'a, str>>, DecodeError> {
+    pub(crate) fn peek_tag<'a>(
+        &self,
+        bytes: &'a [u8],
+    ) -> Result<Option<Cow<'a, str>>, DecodeError> {
         match &self.0 {
             Kind::Cbor => cbor::peek_tag(bytes).map(|tag| tag.map(Cow::Borrowed)),
             Kind::Json => json::peek_tag(bytes),

@@ -55,7 +55,9 @@ impl EncodeError {
     /// The same error, with where it happened.
     pub(crate) fn at(self, place: fmt::Arguments<'_>) -> Self {
         match self {
-            EncodeError::NotEncodable(why) => EncodeError::not_encodable(format_args!("{place}: {why}")),
+            EncodeError::NotEncodable(why) => {
+                EncodeError::not_encodable(format_args!("{place}: {why}"))
+            }
             other => other,
         }
     }

@@ -2,6 +2,7 @@
 #![no_main]
 
 #[path = "../decoders.rs"]
+#[allow(dead_code)] // the other target uses the rest
 mod decoders;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| decoders::json(bytes));
