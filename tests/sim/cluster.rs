@@ -170,7 +170,7 @@ impl Cluster {
             identity: of as u8,
             window: (self.w.limits.window_bytes / (1 + host % 2)) as u32,
             frame_max: self.w.limits.frame_bytes_max as u32,
-            message_max: self.w.limits.message_bytes_max as u32,
+            message_max: (self.w.limits.message_bytes_max / (1 + 2 * (of % 2))) as u32,
             link_timeout: self.w.limits.link_timeout,
             json: self.w.rng.one_in(3),
         }
@@ -182,19 +182,21 @@ impl Cluster {
         let life = self.hosts[host].lives;
         let mut limits = self.w.limits.clone();
         limits.window_bytes = hello.window as usize;
+        limits.message_bytes_max = hello.message_max as usize;
         if self.w.mutant == Mutant::TimeOutEarly {
             limits.link_timeout /= 5;
         }
         self.w.alive[host] = true;
-        self.w.log(host, life, What::Started);
+        let node = hello.node.clone();
+        self.w.log(host, life, What::Started { node });
         let node = Node::new(host, life, hello, limits, &mut self.w);
         node.ports.set_now(self.w.now);
         node.ports
             .open(&PortName::node_port(), Duration::ZERO, Overflow::PushBack);
         for (micros, overflow) in [
             (10, Overflow::PushBack),
-            (20_000, Overflow::PushBack),
-            (5_000, Overflow::Kill),
+            (60_000, Overflow::PushBack),
+            (30_000, Overflow::Kill),
         ] {
             let name = node.next_name();
             node.ports
@@ -308,6 +310,21 @@ impl Cluster {
                     });
                 }
             }
+            Op::Overtake { host, port, size } => {
+                if let Some(to) = self.port(host, port) {
+                    let others = self.w.directory.iter().rev();
+                    let others = others.filter(|id| id.node() == to.node() && **id != to);
+                    let others = others.filter(|id| self.lives(id));
+                    let others: Vec<_> = others.take(4).cloned().collect();
+                    self.with(host, |node, w| {
+                        node.send(w, &to, "m", size);
+                        for other in &others {
+                            node.send(w, other, "m", 10);
+                        }
+                    });
+                }
+            }
+            Op::Crossing { host } => self.cross(host),
             Op::Call { host, port, size } => {
                 if let Some(to) = self.port(host, port) {
                     self.with(host, |node, w| node.call(w, &to, size));
@@ -375,19 +392,34 @@ impl Cluster {
         }
     }
 
-    /// Any port of another node, living or not; more often a recent one.
+    fn cross(&mut self, host: usize) {
+        let node = self.hosts[host].node.as_ref();
+        let Some((nth, to)) = node.and_then(|node| node.watches_living(|id| self.lives(id))) else {
+            return;
+        };
+        let owner = self.names.iter().position(|name| name == to.node());
+        if let Some(owner) = owner {
+            let reason = text_reason("die", "by itself");
+            self.with(owner, |node, _| node.ports.die(to.name(), reason));
+        }
+        self.with(host, |node, w| node.unmonitor(w, nth));
+    }
+
+    /// A port of another node: mostly one that lives, else any that ever was.
     fn port(&self, host: usize, number: u64) -> Option<PortId> {
         let own = &self.names[host % HOSTS];
         let others = self.w.directory.iter().filter(|id| id.node() != own);
-        let others: Vec<_> = others.collect();
-        let recent = others.len().min(20);
-        let from = if number % 3 == 0 {
-            others.len()
-        } else {
-            recent
-        };
-        let at = (number / 3) as usize % from.max(1);
-        others.get(others.len() - from + at).map(|id| (*id).clone())
+        let (any, pick) = (number % 5 == 0, number / 5);
+        let there = |id: &&PortId| any || self.lives(id);
+        let from: Vec<_> = others.filter(there).collect();
+        let at = pick as usize % from.len().max(1);
+        from.get(at).map(|id| (*id).clone())
+    }
+
+    fn lives(&self, id: &PortId) -> bool {
+        let host = self.names.iter().position(|name| name == id.node());
+        let node = host.and_then(|host| self.hosts[host].node.as_ref());
+        node.is_some_and(|node| node.ports.lives(id.name()))
     }
 
     /// A port that this life of the node spawned; else one that it did not.
@@ -401,6 +433,7 @@ impl Cluster {
         let own = |id: &&PortId| id.name().as_str().starts_with(&prefix);
         let other = |id: &&PortId| *id.node() != self.names[host];
         let ports = self.w.directory.iter().filter(other);
+        let ports = ports.filter(|id| number % 8 == 0 || self.lives(id));
         let ports: Vec<_> = ports.filter(|id| own(id) != foreign).collect();
         let at = number as usize % ports.len().max(1);
         ports.get(at).map(|id| (*id).clone())
@@ -421,6 +454,8 @@ impl Cluster {
 fn program_of(op: &Op) -> Option<usize> {
     match *op {
         Op::Send { host, .. }
+        | Op::Crossing { host }
+        | Op::Overtake { host, .. }
         | Op::Call { host, .. }
         | Op::Monitor { host, .. }
         | Op::MonitorNode { host, .. }

@@ -14,7 +14,9 @@ pub type No = u64;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
-    Started,
+    Started {
+        node: NodeId,
+    },
     Crashed,
     /// Processes nothing until then.
     Hung(Duration),

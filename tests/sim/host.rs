@@ -98,6 +98,8 @@ pub struct Node {
     timer: Option<Duration>,
     watches: BTreeMap<No, Watching>,
     probing: Vec<LinkId>,
+    /// The mutant that never asks whether the time has come.
+    deaf: bool,
     /// The mutant that fires late keeps them here.
     late: Vec<(No, portmesh::proto::message::Reason)>,
 }
@@ -120,7 +122,7 @@ impl Node {
             life,
             id: hello.node.clone(),
             peers: Peers::new(me, hello.incarnation, &limits),
-            ports: SimPorts::new(limits.clone(), service, w.mutant),
+            ports: SimPorts::new(hello.node.clone(), limits.clone(), service, w.mutant),
             names: PortNames::new(named),
             hello,
             limits,
@@ -131,6 +133,7 @@ impl Node {
             timer: None,
             watches: BTreeMap::new(),
             probing: Vec::new(),
+            deaf: w.mutant == Mutant::NeverTimeOut,
             late: Vec::new(),
         }
     }
@@ -278,6 +281,13 @@ impl Node {
         self.peers.want(node, w.now());
     }
 
+    /// Which of its monitors is on a port that lives.
+    pub fn watches_living(&self, lives: impl Fn(&PortId) -> bool) -> Option<(usize, PortId)> {
+        let mut watches = (0..).zip(self.watches.values());
+        let living = watches.find(|(_, watch)| lives(&watch.to) && !watch.to.name().is_node_port());
+        living.map(|(nth, watch)| (nth, watch.to.clone()))
+    }
+
     /// Its ports.
     pub fn living(&self) -> Vec<PortId> {
         let names = self.ports.living().into_iter();
@@ -356,10 +366,16 @@ impl Node {
 
     fn poll_timeout(&self) -> Option<Duration> {
         let conns = self.conns.values().filter_map(|conn| match &conn.stage {
-            Stage::Link(session) => Some(session.poll_timeout()),
+            Stage::Link(session) => (!self.deaf).then(|| session.poll_timeout()),
             _ => conn.until,
         });
-        let remote = self.remote.values().filter_map(Peer::poll_timeout);
+        // a writer that the network holds up comes back by itself
+        let blocked = |peer: &&Peer<No>| {
+            let conn = peer.link().and_then(|link| self.conns.get(&link));
+            conn.is_none_or(|conn| !conn.awake)
+        };
+        let remote = self.remote.values().filter(blocked);
+        let remote = remote.filter_map(Peer::poll_timeout);
         let others = [self.peers.poll_timeout(), self.ports.poll_timeout()];
         conns
             .chain(remote)
@@ -381,7 +397,7 @@ impl Node {
                 continue;
             };
             if let Stage::Link(session) = &mut conn.stage {
-                if session.poll_timeout() > w.now || w.mutant == Mutant::NeverTimeOut {
+                if session.poll_timeout() > w.now || self.deaf {
                     continue;
                 }
                 let mut out = Reactions::default();

@@ -33,7 +33,7 @@ mod wire;
 mod world;
 
 /// How many seeds each run of the tests plays.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 100;
 /// A mutant that this many seeds do not show is not caught.
 const MUTANT_SEEDS: u64 = 60;
 

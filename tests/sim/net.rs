@@ -247,6 +247,20 @@ impl Net {
         lost
     }
 
+    /// Only that side finds the connection failed; the word to the other is lost.
+    pub fn cut_one_side(&mut self, id: ConnId, side: usize, now: Duration) {
+        self.black_hole(id, side);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            let dir = &mut conn.dirs[1 - side];
+            dir.queue.clear();
+            dir.bytes = 0;
+        }
+        self.put(id, 1 - side, Chunk::End("reset"), now);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.dirs[1 - side].deaf = true;
+        }
+    }
+
     /// Nothing that `side` wrote and that has not arrived, or will be written, arrives any more; nobody is told.
     pub fn black_hole(&mut self, id: ConnId, side: usize) -> usize {
         match self.conns.get_mut(&id) {

@@ -23,6 +23,12 @@ pub enum Op {
         size: usize,
         times: u64,
     },
+    /// A large message, and small ones to other ports of its node behind it.
+    Overtake {
+        host: usize,
+        port: u64,
+        size: usize,
+    },
     Call {
         host: usize,
         port: u64,
@@ -97,6 +103,21 @@ pub enum Op {
         stranger: bool,
         lasts: Duration,
     },
+    /// Only `a` learns that its connection to `b` has failed, and connects again.
+    CutOneSide {
+        a: usize,
+        b: usize,
+    },
+    /// Both connect, and what `from` sends on the new connections is soon lost.
+    BadConnect {
+        from: usize,
+        to: usize,
+        after: Duration,
+    },
+    /// A monitored port dies, and its monitor is taken back at the same time.
+    Crossing {
+        host: usize,
+    },
     /// No faults from now on.
     Calm,
     Last,
@@ -106,7 +127,7 @@ pub enum Op {
 pub fn draw(rng: &mut Rng, clean: bool) -> Vec<(Duration, Op)> {
     let mut plan = Vec::new();
     let span = CALM.as_millis() as u64 - 200;
-    let ops = rng.range(60, 260);
+    let ops = rng.range(40, 160);
     for _ in 0..ops {
         let at = Duration::from_millis(rng.below(span));
         let op = step(rng);
@@ -152,12 +173,17 @@ fn step(rng: &mut Rng) -> Op {
     let (host, other) = two(rng);
     let port = rng.next();
     match rng.below(24) {
-        0..=8 => Op::Send {
+        0..=7 => Op::Send {
             host,
             port,
             tag: "m",
             size: size(rng),
-            times: if rng.one_in(3) { rng.range(2, 40) } else { 1 },
+            times: if rng.one_in(4) { rng.range(2, 50) } else { 1 },
+        },
+        8 => Op::Overtake {
+            host,
+            port,
+            size: rng.range(15_000, 60_000) as usize,
         },
         9 => Op::Send {
             host,
@@ -171,6 +197,7 @@ fn step(rng: &mut Rng) -> Op {
             port,
             size: size(rng),
         },
+        15 if rng.one_in(3) => Op::Crossing { host },
         12..=15 => Op::Monitor {
             host,
             port,
@@ -188,15 +215,21 @@ fn step(rng: &mut Rng) -> Op {
         18 | 19 => Op::Kill {
             host,
             port,
-            messages: rng.below(12),
+            messages: if rng.one_in(3) {
+                rng.range(8, 30)
+            } else {
+                rng.below(4)
+            },
             foreign: rng.one_in(4),
         },
         20..=22 => Op::Spawn {
             host,
             on: other,
-            function: match rng.below(6) {
+            function: match rng.below(9) {
                 0 => "missing",
                 1 => "fails",
+                2 | 3 => "slow",
+                4 => "stuck",
                 _ => "works",
             },
             messages: rng.below(6),
@@ -212,7 +245,13 @@ fn fault(rng: &mut Rng) -> Op {
         1 => rng.range(400, 1_200),
         _ => rng.range(4_500, 7_000),
     });
-    match rng.below(12) {
+    match rng.below(15) {
+        12 | 13 => Op::CutOneSide { a, b },
+        14 => Op::BadConnect {
+            from: a,
+            to: b,
+            after: Duration::from_micros(rng.range(100, 150_000)),
+        },
         0..=2 => Op::Cut { a, b },
         3 | 4 => Op::HalfOpen { from: a, to: b },
         5 => Op::Stall {

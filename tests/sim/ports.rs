@@ -7,7 +7,7 @@ use std::{
 };
 
 use portmesh::{
-    Limits, NodeId, PortName,
+    Limits, NodeId, PortId, PortName,
     proto::{
         link::LinkId,
         message::{Message, Reason},
@@ -27,6 +27,9 @@ use crate::{
 
 /// How many dead ports' reasons are kept.
 const RING: usize = 256;
+
+/// How long a message takes where the handler is stuck.
+const STUCK: Duration = Duration::from_secs(1000);
 
 #[derive(Debug)]
 enum Item {
@@ -63,6 +66,7 @@ struct SimPort {
 /// See the module.
 #[derive(Debug)]
 pub struct Inner {
+    node: NodeId,
     limits: Limits,
     mutant: Mutant,
     pub now: Duration,
@@ -80,8 +84,9 @@ fn no_such_port(name: &PortName) -> Reason {
 }
 
 impl SimPorts {
-    pub fn new(limits: Limits, service: Duration, mutant: Mutant) -> Self {
+    pub fn new(node: NodeId, limits: Limits, service: Duration, mutant: Mutant) -> Self {
         SimPorts(RefCell::new(Inner {
+            node,
             limits,
             mutant,
             now: Duration::ZERO,
@@ -116,6 +121,15 @@ impl SimPorts {
     /// Ends a port from inside.
     pub fn die(&self, name: &PortName, reason: Reason) {
         self.inner().die(name, reason);
+    }
+
+    /// Ends those whose handlers would never return.
+    pub fn die_stuck(&self, reason: &Reason) {
+        let mut inner = self.inner();
+        let stuck = inner.ports.iter().filter(|(_, port)| port.service == STUCK);
+        for name in stuck.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            inner.die(&name, reason.clone());
+        }
     }
 
     pub fn take_out(&self) -> Vec<PortOut> {
@@ -156,6 +170,10 @@ impl SimPorts {
         waiting
             .map(|(name, port)| (name.clone(), port.mailbox.count()))
             .collect()
+    }
+
+    pub fn lives(&self, name: &PortName) -> bool {
+        self.inner().ports.contains_key(name)
     }
 
     pub fn living(&self) -> Vec<PortName> {
@@ -429,7 +447,8 @@ impl Ports for SimPorts {
     fn dead_reason(&self, name: &PortName) -> Reason {
         let inner = self.inner();
         let dead = inner.dead.iter().find(|(port, _)| port == name);
-        dead.map_or_else(|| no_such_port(name), |(_, reason)| reason.clone())
+        let missing = || Reason::no_such_port(&PortId::new(inner.node.clone(), name.clone()));
+        dead.map_or_else(missing, |(_, reason)| reason.clone())
     }
 
     fn unwatch(&self, name: &PortName, link: LinkId) {
@@ -465,7 +484,11 @@ impl Ports for SimPorts {
             inner.remember(name, reason.clone());
             return Err(reason);
         }
-        let service = inner.service;
+        let service = match function {
+            "slow" => Duration::from_millis(120),
+            "stuck" => STUCK,
+            _ => inner.service,
+        };
         inner.make(name, service, Overflow::PushBack, Some(by.clone()));
         let fails = function == "fails";
         let late = inner.mutant == Mutant::InitLate;

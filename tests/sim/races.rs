@@ -13,6 +13,7 @@ pub const REQUIRED: &[&str] = &[
     "cut with bytes under way",
     "half-open",
     "half-open with bytes under way",
+    "cut that only one side learns of",
     "stall",
     "short hang",
     "long hang",
@@ -43,6 +44,7 @@ pub const REQUIRED: &[&str] = &[
     "sent while a monitor fired",
     // messages
     "send refused",
+    "cannot go over the link",
     "hold told",
     "held for a full mailbox",
     "died of a full mailbox",
@@ -94,7 +96,8 @@ pub fn count(run: &Run) -> BTreeMap<&'static str, u64> {
                 let mut watches = view.watched.values();
                 if watches.any(|w| w.to.node() == node && w.held_at(place))
                     && view.after(place, |_, later| {
-                        (later.host == entry.host && later.what == What::Started).then_some(())
+                        let started = matches!(later.what, What::Started { .. });
+                        (later.host == entry.host && started).then_some(())
                     }) == Some(())
                 {
                     add("restarted while it was monitored");

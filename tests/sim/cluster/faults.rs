@@ -39,7 +39,10 @@ impl Cluster {
             }
             Op::Hang { host, lasts } => {
                 let until = self.w.now + lasts;
-                if let Some(node) = &self.hosts[host].node {
+                let awake = self.hosts[host].hung_until <= self.w.now;
+                if let Some(node) = &self.hosts[host].node
+                    && awake
+                {
                     let long = lasts > self.w.limits.link_timeout;
                     self.w.count(if long { "long hang" } else { "short hang" });
                     let life = node.life;
@@ -63,6 +66,36 @@ impl Cluster {
                 }
             }
             Op::Both { a, b } => self.both(a, b),
+            Op::CutOneSide { a, b } => {
+                for (conn, hosts) in self.w.net.between(a, b) {
+                    self.w.count("cut that only one side learns of");
+                    let side = usize::from(hosts[0] != a);
+                    self.w.net.cut_one_side(conn, side, self.w.now);
+                    let fault = "half-open";
+                    self.w.log(a, 0, What::Broken { conn, fault });
+                }
+                let node = self.names[b].clone();
+                self.w
+                    .after(Duration::from_millis(40), Event::Op(Op::Both { a, b }));
+                if self.hosts[a].hung_until <= self.w.now {
+                    self.with(a, |at, w| at.want(w, &node));
+                }
+            }
+            Op::BadConnect { from, to, after } => {
+                for (conn, _) in self.w.net.between(from, to) {
+                    self.w.net.cut(conn, self.w.now);
+                    let fault = "cut";
+                    self.w.log(from, 0, What::Broken { conn, fault });
+                }
+                self.w.after(
+                    Duration::from_millis(45),
+                    Event::Op(Op::Both { a: from, b: to }),
+                );
+                self.w.after(
+                    Duration::from_millis(45) + after,
+                    Event::Op(Op::HalfOpen { from, to }),
+                );
+            }
             Op::Impostor {
                 of,
                 newer,
@@ -154,6 +187,10 @@ impl Cluster {
 
     /// Every node sends a last message to every living port of the others, and monitors it.
     pub(super) fn last(&mut self) {
+        for host in 0..HOSTS {
+            let stuck = text_reason("die", "stuck");
+            self.with(host, |node, _| node.ports.die_stuck(&stuck));
+        }
         let living: Vec<PortId> = (0..HOSTS)
             .filter_map(|host| self.hosts[host].node.as_ref())
             .flat_map(Node::living)

@@ -100,8 +100,9 @@ impl Node {
             (Stage::Answered, Early::Ready) => self.candidate(w, link),
             (Stage::Candidate { told }, Early::Activate) => {
                 *told = true;
-                if let Err(reason) = self.peers.handle_activate(link, w.now()) {
-                    self.end(w, link, reason);
+                match self.peers.handle_activate(link, w.now()) {
+                    Ok(()) => self.perform(w),
+                    Err(reason) => self.end(w, link, reason),
                 }
             }
             (_, Early::Close(code, text)) => {
@@ -135,6 +136,7 @@ impl Node {
             dialed,
         };
         self.peers.handle_candidate(candidate, w.now());
+        self.perform(w);
     }
 
     /// The connection has ended, or has to.

@@ -231,18 +231,22 @@ impl Node {
 
     /// Everything that follows from an event, until nothing does.
     pub fn settle(&mut self, w: &mut World) {
+        let mut quiet = true;
         loop {
             self.perform(w);
             let out = self.ports.take_out();
             if out.is_empty() {
                 break;
             }
+            quiet = false;
             for out in out {
                 self.port_out(w, out);
             }
         }
         self.flush(w);
-        self.measure(w);
+        if !quiet {
+            self.measure(w);
+        }
         let next = self.poll_timeout();
         if let Some(next) = next
             && self
@@ -300,6 +304,11 @@ impl Node {
                 }
                 if transmit.lost {
                     let lost = self.remote(&node).take_lost();
+                    w.count("cannot go over the link");
+                    for port in &lost.settle {
+                        let port = PortId::new(node.clone(), port.clone());
+                        self.log(w, What::LossTold { port });
+                    }
                     self.fire(w, lost.fired);
                     for port in lost.settle {
                         let wake = self.remote(&node).settle(link, &port);

@@ -24,7 +24,8 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
             if answered {
                 return Err(format!("the link had answered and was replaced: {entry:?}"));
             }
-            if !excused(view, place, entry, view.host(peer), *conn) {
+            let host = view.far((entry.host, entry.life), *conn, peer);
+            if !excused(view, place, entry, host, *conn) {
                 return Err(format!("the peer lived and would have answered: {entry:?}"));
             }
         }
@@ -38,7 +39,7 @@ fn excused(view: &View<'_>, place: usize, down: &Entry, host: usize, conn: u64) 
     view.entries[..place].iter().any(|entry| match &entry.what {
         What::Broken { conn: broken, .. } => *broken == conn,
         What::Down { conn: other, .. } => *other == conn,
-        What::Crashed => entry.host >= host,
+        What::Crashed => entry.host == host,
         What::Hung(end) => *end > since && (entry.host == host || entry.host == down.host),
         What::Stalled { to, until } => {
             let pair = [entry.host, *to];

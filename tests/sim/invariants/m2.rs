@@ -23,7 +23,7 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
             truth(view, watch, *place, reason)?;
         } else if watch.taken.is_none()
             && view.survived(watch.by)
-            && !view.lived(watch.to, view.entries.len())
+            && !(is_there(view, watch) && view.linked(watch.by, watch.to.node()))
         {
             return Err(format!(
                 "the port is dead, the monitor is silent: {watch:?}"
@@ -31,6 +31,11 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether there is something to watch when the run ends.
+fn is_there(view: &View<'_>, watch: &Watched<'_>) -> bool {
+    watch.to.name().is_node_port() || view.lived(watch.to, view.entries.len())
 }
 
 /// Whether what it fired with is so.
@@ -51,7 +56,12 @@ fn truth(
                     _ => false,
                 }
         }),
-        Some("no_such_port") => !view.lived(watch.to, place),
+        Some("no_such_port") => {
+            // who did not spawn it may have asked too early
+            let spawned = view.spawner(watch.to);
+            let early = spawned != Some(watch.by) && !view.lived(watch.to, watch.set);
+            early || !view.lived(watch.to, place) || view.doubled(node, watch.set, place)
+        }
         Some("no_such_function") => view.entries.iter().any(|entry| {
             matches!(&entry.what, What::SpawnSent { port, function: "missing" } if port == watch.to)
         }),

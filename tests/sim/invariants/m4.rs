@@ -32,11 +32,7 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
                     What::Down { peer, .. } => other.host == by.0 && peer == to.node(),
                     What::Unreachable { peer, .. } => other.host == by.0 && peer == to.node(),
                     _ => false,
-                }) || view.any(0, view.entries.len(), |other| match &other.what {
-                    What::LossTold { port } => (other.host, other.life) == by && port == to,
-                    What::Refused { message, .. } => *message == sent.no,
-                    _ => false,
-                });
+                }) || view.refused(to, by, *died);
                 if !lost {
                     return Err(format!(
                         "sent before kill {kill} and not handled: {sent:?}, died at {:?}",

@@ -19,7 +19,7 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
                 reason: CloseReason::Timeout(_),
                 ..
             } => {
-                let host = view.host(peer);
+                let host = view.far((entry.host, entry.life), *conn, peer);
                 let silent = silence(view, place, entry, host, *conn);
                 if silent < view.run.limits.link_timeout / 2 {
                     return Err(format!(
@@ -27,7 +27,10 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
                     ));
                 }
             }
-            What::Up { peer, conn, .. } => found(view, place, entry, view.host(peer), *conn)?,
+            What::Up { peer, conn, .. } => {
+                let host = view.far((entry.host, entry.life), *conn, peer);
+                found(view, place, entry, host, *conn)?;
+            }
             _ => {}
         }
     }
@@ -41,7 +44,7 @@ fn silence(view: &View<'_>, place: usize, down: &Entry, host: usize, conn: u64) 
     let overlap = |start: Duration, end: Duration| end.min(until).saturating_sub(start.max(from));
     let faults = view.entries[..place].iter().map(|entry| match &entry.what {
         What::Hung(end) if entry.host == host || entry.host == down.host => overlap(entry.at, *end),
-        What::Crashed if entry.host >= host => overlap(entry.at, until),
+        What::Crashed if entry.host == host => overlap(entry.at, until),
         What::Broken { conn: broken, .. } if *broken == conn => overlap(entry.at, until),
         What::Stalled { to, until } if (entry.host, *to) == (host, down.host) => {
             overlap(entry.at, *until)
@@ -64,9 +67,14 @@ fn found(view: &View<'_>, up: usize, at: &Entry, host: usize, conn: u64) -> Resu
         Some(place) => view.at(place),
         None => view.entries.last().map_or(Duration::ZERO, |last| last.at),
     };
-    for entry in &view.entries[up..end] {
+    for (place, entry) in (up..).zip(&view.entries[up..end]) {
         let silent = match &entry.what {
-            What::Hung(woke) if entry.host == host => *woke - entry.at,
+            What::Hung(_) if entry.host == host => {
+                let woke = view.after(place, |_, other| {
+                    (other.host == host && other.what == What::Woke).then_some(other.at)
+                });
+                woke.map_or(Duration::MAX, |woke| woke - entry.at)
+            }
             What::Crashed if entry.host == host => Duration::MAX,
             What::Broken { conn: id, fault } if *id == conn => match *fault {
                 "half-open" if entry.host == host => Duration::MAX,

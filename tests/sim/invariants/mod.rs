@@ -7,6 +7,7 @@ use portmesh::{NodeId, PortId, proto::message::Reason};
 use crate::{
     cluster::Run,
     history::{Entry, No, What},
+    net::ConnId,
     plan::HOSTS,
 };
 
@@ -111,6 +112,8 @@ pub struct View<'a> {
     pub crashed: BTreeMap<Life, usize>,
     /// Where a port was opened and where it died.
     pub ports: BTreeMap<PortId, (usize, Option<(usize, &'a Reason)>)>,
+    /// The lives that had that connection as their link.
+    pub ends: BTreeMap<ConnId, Vec<Life>>,
 }
 
 impl<'a> View<'a> {
@@ -123,17 +126,18 @@ impl<'a> View<'a> {
             watched: BTreeMap::new(),
             crashed: BTreeMap::new(),
             ports: BTreeMap::new(),
+            ends: BTreeMap::new(),
         };
         let mut by_no = BTreeMap::new();
-        let mut running = BTreeMap::new();
+        let mut running: BTreeMap<usize, &NodeId> = BTreeMap::new();
         for (place, entry) in entries.iter().enumerate() {
             let by = (entry.host, entry.life);
             match &entry.what {
-                What::Started => {
-                    running.insert(entry.host, entry.life);
+                What::Up { conn, .. } => view.ends.entry(*conn).or_default().push(by),
+                What::Started { node } => {
+                    running.insert(entry.host, node);
                 }
                 What::Crashed => {
-                    running.remove(&entry.host);
                     view.crashed.insert(by, place);
                 }
                 What::Sent { to, message, bytes } => {
@@ -176,12 +180,12 @@ impl<'a> View<'a> {
                         watched.fired.push((place, reason));
                     }
                 }
-                What::Opened { port } if entry.host < HOSTS => {
-                    let id = PortId::new(run.nodes[entry.host].clone(), port.clone());
+                What::Opened { port } if !port.is_node_port() => {
+                    let id = PortId::new(running[&entry.host].clone(), port.clone());
                     view.ports.insert(id, (place, None));
                 }
-                What::Died { port, reason } if entry.host < HOSTS => {
-                    let id = PortId::new(run.nodes[entry.host].clone(), port.clone());
+                What::Died { port, reason } => {
+                    let id = PortId::new(running[&entry.host].clone(), port.clone());
                     if let Some((_, died)) = view.ports.get_mut(&id) {
                         *died = Some((place, reason));
                     }
@@ -216,6 +220,57 @@ impl<'a> View<'a> {
         *opened <= place
             && died.is_none_or(|(died, _)| died > place)
             && self.crashed.get(&life).is_none_or(|end| *end > place)
+    }
+
+    /// The host at the other end of that life's link to the node.
+    pub fn far(&self, by: Life, conn: ConnId, node: &NodeId) -> usize {
+        let ends = self.ends.get(&conn).into_iter().flatten();
+        let far = ends.filter(|end| **end != by).map(|end| end.0).next();
+        far.unwrap_or_else(|| self.host(node))
+    }
+
+    /// Whether the port refused a message of that life before, and so dropped what came behind it.
+    pub fn refused(&self, to: &PortId, by: Life, before: usize) -> bool {
+        let refused = self.entries[..before]
+            .iter()
+            .filter_map(|entry| match &entry.what {
+                What::Refused { port, message } if port == to.name() => Some(*message),
+                _ => None,
+            });
+        let mut senders = refused.filter_map(|no| self.sent.iter().find(|sent| sent.no == no));
+        senders.any(|sent| sent.by == by)
+    }
+
+    /// Who asked for that port.
+    pub fn spawner(&self, id: &PortId) -> Option<Life> {
+        self.entries.iter().find_map(|entry| match &entry.what {
+            What::SpawnSent { port, .. } if port == id => Some((entry.host, entry.life)),
+            _ => None,
+        })
+    }
+
+    /// Whether that life has a link to the node when the run ends.
+    pub fn linked(&self, by: Life, node: &NodeId) -> bool {
+        let own = self.entries.iter().rev();
+        let mut own = own.filter(|entry| (entry.host, entry.life) == by);
+        let last = own.find_map(|entry| match &entry.what {
+            What::Up { peer, .. } if peer == node => Some(true),
+            What::Down { peer, .. } if peer == node => Some(false),
+            _ => None,
+        });
+        last == Some(true)
+    }
+
+    /// Whether a second process had that node ID at some time between.
+    pub fn doubled(&self, node: &NodeId, from: usize, to: usize) -> bool {
+        self.entries[..to].iter().enumerate().any(|(place, entry)| {
+            entry.host == HOSTS
+                && matches!(&entry.what, What::Started { node: of } if of == node)
+                && self
+                    .crashed
+                    .get(&(entry.host, entry.life))
+                    .is_none_or(|end| *end > from && place < to)
+        })
     }
 
     /// Messages of one life to one port, in the order of sending.
