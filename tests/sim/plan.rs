@@ -8,6 +8,8 @@ use crate::{host::OnFire, rng::Rng};
 pub const HOSTS: usize = 4;
 /// When the faults end.
 pub const CALM: Duration = Duration::from_secs(20);
+/// When handlers that are stuck end.
+pub const UNSTICK: Duration = Duration::from_secs(26);
 /// When every node sends a last message to every port: nothing may be stuck.
 pub const LAST: Duration = Duration::from_secs(48);
 /// When the run ends.
@@ -120,6 +122,8 @@ pub enum Op {
     },
     /// No faults from now on.
     Calm,
+    /// Handlers that are stuck end.
+    Unstick,
     Last,
 }
 
@@ -149,6 +153,7 @@ pub fn draw(rng: &mut Rng, clean: bool) -> Vec<(Duration, Op)> {
         }
     }
     plan.push((CALM, Op::Calm));
+    plan.push((UNSTICK, Op::Unstick));
     plan.push((LAST, Op::Last));
     plan
 }

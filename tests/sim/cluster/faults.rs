@@ -4,7 +4,7 @@ use super::*;
 
 impl Cluster {
     pub(super) fn fault(&mut self, op: Op) {
-        if self.calm && op != Op::Last {
+        if self.calm && !matches!(op, Op::Last | Op::Unstick) {
             return;
         }
         match op {
@@ -103,6 +103,7 @@ impl Cluster {
                 lasts,
             } => self.impostor(of, newer, stranger, lasts),
             Op::Calm => self.calm(),
+            Op::Unstick => self.unstick(),
             Op::Last => self.last(),
             _ => {}
         }
@@ -185,12 +186,16 @@ impl Cluster {
         }
     }
 
-    /// Every node sends a last message to every living port of the others, and monitors it.
-    pub(super) fn last(&mut self) {
+    /// Handlers that would never return end.
+    pub(super) fn unstick(&mut self) {
         for host in 0..HOSTS {
             let stuck = text_reason("die", "stuck");
             self.with(host, |node, _| node.ports.die_stuck(&stuck));
         }
+    }
+
+    /// Every node sends a last message to every living port of the others, and monitors it.
+    pub(super) fn last(&mut self) {
         let living: Vec<PortId> = (0..HOSTS)
             .filter_map(|host| self.hosts[host].node.as_ref())
             .flat_map(Node::living)

@@ -10,13 +10,13 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
         }
     }
     let last = cluster::start() + plan::LAST;
-    for sent in view.sent.iter().filter(|sent| sent.at >= last) {
+    for sent in view.sent.iter().filter(|sent| sent.at == last) {
         if sent.handled.is_empty() {
             return Err(format!("a last message did not arrive: {sent:?}"));
         }
     }
     for watch in view.watched.values() {
-        if view.at(watch.set) >= last
+        if view.at(watch.set) == last
             && let Some(fired) = watch.fired.first()
         {
             return Err(format!("a last monitor fired: {fired:?} {watch:?}"));
