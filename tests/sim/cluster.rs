@@ -88,7 +88,7 @@ pub fn run_corrupt(seed: u64) -> Run {
 }
 
 fn play(seed: u64, mutant: Mutant, corrupt: bool) -> Run {
-    let clean = seed % 4 == 0;
+    let clean = seed.is_multiple_of(4);
     let mut rng = Rng::new(seed);
     let plan = plan::draw(&mut rng, clean);
     let mut net = Net::new(HOSTS + 1, Rng::new(rng.next()));
@@ -261,12 +261,10 @@ impl Cluster {
                 self.with(*host, |at, w| at.handle_dialed(w, node.clone(), conn));
             }
             Event::Wake { host } => self.wake(*host),
-            Event::Restart { host, older } => {
-                if self.hosts[*host].node.is_none() {
-                    self.w.count("restart");
-                    let hello = self.hello(*host, *host, *older);
-                    self.start(*host, Some(hello));
-                }
+            Event::Restart { host, older } if self.hosts[*host].node.is_none() => {
+                self.w.count("restart");
+                let hello = self.hello(*host, *host, *older);
+                self.start(*host, Some(hello));
             }
             Event::Op(op) => self.op(op.clone()),
             _ => {}
@@ -409,7 +407,7 @@ impl Cluster {
     fn port(&self, host: usize, number: u64) -> Option<PortId> {
         let own = &self.names[host % HOSTS];
         let others = self.w.directory.iter().filter(|id| id.node() != own);
-        let (any, pick) = (number % 5 == 0, number / 5);
+        let (any, pick) = (number.is_multiple_of(5), number / 5);
         let there = |id: &&PortId| any || self.lives(id);
         let from: Vec<_> = others.filter(there).collect();
         let at = pick as usize % from.len().max(1);
@@ -433,7 +431,7 @@ impl Cluster {
         let own = |id: &&PortId| id.name().as_str().starts_with(&prefix);
         let other = |id: &&PortId| *id.node() != self.names[host];
         let ports = self.w.directory.iter().filter(other);
-        let ports = ports.filter(|id| number % 8 == 0 || self.lives(id));
+        let ports = ports.filter(|id| number.is_multiple_of(8) || self.lives(id));
         let ports: Vec<_> = ports.filter(|id| own(id) != foreign).collect();
         let at = number as usize % ports.len().max(1);
         ports.get(at).map(|id| (*id).clone())

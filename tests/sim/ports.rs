@@ -79,10 +79,6 @@ pub struct Inner {
 #[derive(Debug)]
 pub struct SimPorts(RefCell<Inner>);
 
-fn no_such_port(name: &PortName) -> Reason {
-    Reason(vec!["no_such_port".into(), name.as_str().into()])
-}
-
 impl SimPorts {
     pub fn new(node: NodeId, limits: Limits, service: Duration, mutant: Mutant) -> Self {
         SimPorts(RefCell::new(Inner {

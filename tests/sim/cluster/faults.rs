@@ -57,12 +57,10 @@ impl Cluster {
                 silently,
                 restart,
                 older,
-            } => {
-                if self.hosts[host].node.is_some() {
-                    self.crash(host, silently);
-                    if let Some(after) = restart {
-                        self.w.after(after, Event::Restart { host, older });
-                    }
+            } if self.hosts[host].node.is_some() => {
+                self.crash(host, silently);
+                if let Some(after) = restart {
+                    self.w.after(after, Event::Restart { host, older });
                 }
             }
             Op::Both { a, b } => self.both(a, b),
@@ -149,8 +147,8 @@ impl Cluster {
         let others: Vec<_> = (0..HOSTS).filter(|host| *host != of).collect();
         for other in others {
             let node = self.names[other].clone();
-            let ports = self.w.directory.iter().filter(|id| *id.node() == node);
-            let port = ports.last().cloned();
+            let mut ports = self.w.directory.iter().filter(|id| *id.node() == node);
+            let port = ports.next_back().cloned();
             self.with(IMPOSTOR, |at, w| {
                 at.want(w, &node);
                 if let Some(port) = port {

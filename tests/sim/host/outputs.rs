@@ -44,12 +44,11 @@ impl Node {
         };
         if out.alive
             && let Some(at) = self.probing.iter().position(|p| *p == link)
+            && w.mutant != Mutant::ProbeUnheard
         {
-            if w.mutant != Mutant::ProbeUnheard {
-                self.probing.remove(at);
-                self.log(w, What::Answered { link });
-                self.peers.handle_alive(link, w.now());
-            }
+            self.probing.remove(at);
+            self.log(w, What::Answered { link });
+            self.peers.handle_alive(link, w.now());
         }
         for reply in out.replies {
             self.reply(w, &node, link, reply);

@@ -10,15 +10,11 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
     for entry in view.entries {
         let key = |peer| (entry.host, entry.life, peer);
         match &entry.what {
-            What::Up { peer, link, .. } => {
-                if up.insert(key(peer), link).is_some() {
-                    return Err(format!("up twice: {entry:?}"));
-                }
+            What::Up { peer, link, .. } if up.insert(key(peer), link).is_some() => {
+                return Err(format!("up twice: {entry:?}"));
             }
-            What::Down { peer, link, .. } => {
-                if up.remove(&key(peer)) != Some(link) {
-                    return Err(format!("down without up: {entry:?}"));
-                }
+            What::Down { peer, link, .. } if up.remove(&key(peer)) != Some(link) => {
+                return Err(format!("down without up: {entry:?}"));
             }
             _ => {}
         }

@@ -60,6 +60,9 @@ pub fn holds(run: &Run, line: &str) -> bool {
     check(&view).is_ok()
 }
 
+/// Where a port died, and of what.
+pub type Death<'a> = (usize, &'a Reason);
+
 /// A node in one of its lives.
 pub type Life = (usize, u32);
 
@@ -111,7 +114,7 @@ pub struct View<'a> {
     /// Where a life ended, for those that crashed.
     pub crashed: BTreeMap<Life, usize>,
     /// Where a port was opened and where it died.
-    pub ports: BTreeMap<PortId, (usize, Option<(usize, &'a Reason)>)>,
+    pub ports: BTreeMap<PortId, (usize, Option<Death<'a>>)>,
     /// The lives that had that connection as their link.
     pub ends: BTreeMap<ConnId, Vec<Life>>,
 }

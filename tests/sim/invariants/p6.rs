@@ -16,10 +16,10 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
                     return Err(format!("port {port} was opened by {first:?} and by {by:?}"));
                 }
             }
-            What::Handled { port, message } if !port.is_node_port() => {
-                if opened.get(port) != Some(&by) {
-                    return Err(format!("{message} was handled by {port} in {by:?}"));
-                }
+            What::Handled { port, message }
+                if !port.is_node_port() && opened.get(port) != Some(&by) =>
+            {
+                return Err(format!("{message} was handled by {port} in {by:?}"));
             }
             _ => {}
         }

@@ -12,10 +12,8 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
             What::Ready { port } => {
                 ready.insert((entry.host, entry.life, port));
             }
-            What::Handled { port, message } => {
-                if !ready.contains(&(entry.host, entry.life, port)) {
-                    return Err(format!("{message} was handled by {port} before its init"));
-                }
+            What::Handled { port, message } if !ready.contains(&(entry.host, entry.life, port)) => {
+                return Err(format!("{message} was handled by {port} before its init"));
             }
             _ => {}
         }
