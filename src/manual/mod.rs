@@ -6,6 +6,9 @@ pub mod contract {}
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 
+#[doc = include_str!("protocol.md")]
+pub mod protocol {}
+
 #[doc = include_str!("threats.md")]
 pub mod threats {}
 

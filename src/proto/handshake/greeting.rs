@@ -17,8 +17,8 @@ const LIST_MAX: usize = 32;
 const NAME_MAX: usize = 32;
 /// Longest name of a cluster, in bytes.
 const CLUSTER_MAX: usize = 128;
-/// Less than this is no use to anyone, in bytes.
-const BYTES_MIN: u64 = 512;
+/// Less than this is no use to anyone, in bytes: every control frame has to fit.
+const BYTES_MIN: u64 = 1024;
 
 /// What the peer said of its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -494,9 +494,9 @@ fn greetings_are_read_strictly_and_leave_room_for_later_versions() {
         changed.to_string()
     };
     for (key, least) in [
-        ("frame_bytes", 512),
-        ("message_bytes", 512),
-        ("window_bytes", 512),
+        ("frame_bytes", 1024),
+        ("message_bytes", 1024),
+        ("window_bytes", 1024),
         ("link_timeout_ms", 1000),
     ] {
         assert!(accepted(&limit(key, least)));
