@@ -168,21 +168,23 @@ fn exit_codes_tell_failures_apart() {
     mesh.ask(&["call", &print, "x", "--timeout", "1"]).code(5);
     mesh.ask(&["monitor", &print, "--timeout", "1"]).code(5);
 
-    // 6 refused: it was spawned by another node; a message that no handler takes
+    // a kill by another node than the one that spawned the port is not taken
     let address = format!("a={}", mesh.addr);
-    let mut kill = portmesh(mesh.path());
-    kill.args([
-        "kill",
-        &print,
-        "reason",
+    let as_other = [
         "--identity",
         "other.pem",
         "--address",
         &address,
-    ]);
-    Ended::of(&mut kill).code(6);
+        "--timeout",
+        "1",
+    ];
+    let mut kill = portmesh(mesh.path());
+    kill.args(["kill", &print, "reason"]).args(as_other);
+    let stderr = Ended::of(&mut kill).code(5).stderr;
+    assert!(stderr.contains("does not take kills"), "{stderr}");
     mesh.ask(&["kill", &print, "reason"]).code(0);
     mesh.ask(&["kill", &print]).code(3);
+    // 6 refused: a node port; a message that no handler takes
     mesh.ask(&["kill", "a"]).code(6);
     mesh.ask(&["call", "a", "no such tag"]).code(6);
     // 6 refused: another CA

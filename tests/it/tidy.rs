@@ -487,3 +487,25 @@ fn the_table_of_defaults_is_that_of_the_code() {
         assert!(table.contains(&row), "defaults.md has no row {row}");
     }
 }
+
+#[test]
+fn every_test_that_the_security_policy_names_is_there() {
+    let policy = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let sources: Vec<String> = rust_files(&["src", "tests"])
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    let mut named = 0;
+    for row in policy.lines().filter(|line| line.starts_with("| ")) {
+        let tests = row.rsplit('|').nth(1).unwrap_or_default();
+        for test in tests.split('`').skip(1).step_by(2) {
+            named += 1;
+            let function = format!("fn {test}");
+            assert!(
+                sources.iter().any(|text| text.contains(&function)),
+                "SECURITY.md names {test}, which is not there"
+            );
+        }
+    }
+    assert!(named > 30, "only {named} tests are named");
+}
