@@ -49,16 +49,17 @@ async fn attempt<P: NodePorts>(
     drop(pass);
     if let Err(error) = &done {
         shared.counters.dials_failed.add(1);
-        if let DialError::Auth(error) = error
-            && !is_own_node(error)
-        {
+        let refused = match error {
+            DialError::Auth(error) if is_own_node(error) => None,
+            DialError::Auth(error) => Some((error.node.as_ref().or(expect), error.to_string())),
+            DialError::Connect(error @ ConnectError::Tls { .. }) => {
+                Some((expect, error.to_string()))
+            }
+            DialError::Connect(_) => None,
+        };
+        if let Some((node, reason)) = refused {
             shared.counters.refused_by_auth.add(1);
-            shared.refused(
-                addr,
-                addr,
-                error.node.as_ref().or(expect),
-                error.to_string(),
-            );
+            shared.refused(addr, addr, node, reason);
         }
     }
     done
