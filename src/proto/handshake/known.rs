@@ -9,8 +9,7 @@ use std::{
 use super::{HandshakeError, Secret, Secrets};
 use crate::proto::id::NodeId;
 
-/// What a node remembers of how other nodes have proved their IDs. The one on disk is
-/// [`KnownNodesFile`].
+/// What a node remembers of how other nodes have proved their IDs. On disk it is the file `known_nodes`.
 pub trait KnownNodes: Send + Sync {
     /// Whether a node of that ID may come with that proof. May read a file.
     ///

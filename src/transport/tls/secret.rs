@@ -18,7 +18,7 @@ pub enum SecretSourceError {
     #[error(transparent)]
     File(#[from] FileError),
     /// What is there is not a secret.
-    #[error("{place}: {source}")]
+    #[error("{place} holds no secret")]
     Secret {
         /// The file or the variable.
         place: String,
@@ -113,9 +113,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mesh.secret");
         files::write(&path, b"hunter2 hunter2", Access::Private, false).unwrap();
-        let error = Secret::from_file(&path).unwrap_err().to_string();
-        assert!(error.contains("mesh.secret") && error.contains("portmesh secret gen"));
-        assert!(!error.contains("hunter2"), "{error}");
+        let error = Secret::from_file(&path).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(error.to_string().contains("mesh.secret"), "{error}");
+        assert!(cause.contains("portmesh secret gen"), "{cause}");
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         assert!(Secret::from_env("PORTMESH_NO_SUCH_VARIABLE").is_err());
     }
 }
