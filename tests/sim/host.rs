@@ -98,6 +98,8 @@ pub struct Node {
     timer: Option<Duration>,
     watches: BTreeMap<No, Watching>,
     probing: Vec<LinkId>,
+    /// Messages that wait for room.
+    waiting: BTreeMap<NodeId, Vec<(PortId, usize)>>,
     /// The mutant that never asks whether the time has come.
     deaf: bool,
     /// The mutant that fires late keeps them here.
@@ -133,6 +135,7 @@ impl Node {
             timer: None,
             watches: BTreeMap::new(),
             probing: Vec::new(),
+            waiting: BTreeMap::new(),
             deaf: w.mutant == Mutant::NeverTimeOut,
             late: Vec::new(),
         }
@@ -181,8 +184,13 @@ impl Node {
                 self.log(w, What::Sent { to, message, bytes });
                 self.wake(w, &node, wake);
             }
-            Err(_) => {
+            Err(refused) => {
                 w.count("send refused");
+                if matches!(refused, SendRefused::Full(_)) && message % 2 == 0 {
+                    w.count("waits for room");
+                    let waiting = self.waiting.entry(to.node().clone()).or_default();
+                    waiting.push((to.clone(), bytes));
+                }
                 self.log(w, What::SendRefused { to, message });
             }
         }
@@ -300,6 +308,13 @@ impl Node {
         self.peers.link(node).is_some()
     }
 
+    /// Those that wait for room try again.
+    fn retry(&mut self, w: &mut World, node: &NodeId) {
+        for (to, bytes) in self.waiting.remove(node).into_iter().flatten() {
+            self.send(w, &to, "m", bytes);
+        }
+    }
+
     // --- what follows from commands ---
 
     fn wake(&mut self, w: &mut World, node: &NodeId, wake: Wake) {
@@ -361,6 +376,7 @@ impl Node {
         self.fire(w, closed.fired);
         let wake = self.remote(node).reopen();
         self.wake(w, node, wake);
+        self.retry(w, node);
     }
     // --- time ---
 
@@ -450,6 +466,20 @@ impl Node {
         let mut stuck = Vec::new();
         for (port, waiting) in self.ports.waiting() {
             stuck.push(format!("{waiting} messages wait in the mailbox of {port}"));
+        }
+        for (node, peer) in &self.remote {
+            if peer.link().is_some() && !peer.is_flushed() {
+                stuck.push(format!("what was sent to {node} is not flushed: {peer:?}"));
+            }
+            if peer.link().is_none() && peer.is_wanted() {
+                stuck.push(format!(
+                    "{node} is wanted and nothing is under way: {peer:?}"
+                ));
+            }
+        }
+        for (node, waiting) in &self.waiting {
+            let waiting = waiting.len();
+            stuck.push(format!("{waiting} senders wait for room to {node}"));
         }
         for (link, conn) in &self.conns {
             match &conn.stage {

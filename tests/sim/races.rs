@@ -44,6 +44,7 @@ pub const REQUIRED: &[&str] = &[
     "sent while a monitor fired",
     // messages
     "send refused",
+    "waits for room",
     "cannot go over the link",
     "hold told",
     "held for a full mailbox",

@@ -301,6 +301,9 @@ impl Node {
                 if !buf.is_empty() {
                     w.net.write(id, side, buf, w.now);
                 }
+                if transmit.room {
+                    self.retry(w, &node);
+                }
                 if transmit.lost {
                     let lost = self.remote(&node).take_lost();
                     w.count("cannot go over the link");
@@ -324,10 +327,9 @@ impl Node {
             let what = "mailbox";
             self.log(w, What::Measured { what, value, bound });
         }
-        let bound = self
-            .limits
-            .window_bytes
-            .max(self.limits.message_bytes_max * 2);
+        // the window, and the one message that it does not count (JSON makes it longer by a third)
+        let alone = self.limits.message_bytes_max * 3 / 2;
+        let bound = self.limits.window_bytes + alone + 2048;
         let held = self.conns.values().map(|conn| match &conn.stage {
             Stage::Link(session) => session.held_bytes(),
             _ => 0,

@@ -7,7 +7,7 @@ use crate::history::What;
 
 /// What counts as large: so many fragments that one after the other would be seen.
 const LARGE: usize = 16_000;
-const SMALL: usize = 400;
+pub const SMALL: usize = 400;
 
 pub fn check(view: &View<'_>) -> Result<(), String> {
     if !view.run.clean {
@@ -46,7 +46,7 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
 
 /// How long that message may take when fragments of others go between; `None` where its own port or lane is busy or
 /// no link is up.
-fn allowance(view: &View<'_>, small: &Sent<'_>) -> Option<Duration> {
+pub fn allowance(view: &View<'_>, small: &Sent<'_>) -> Option<Duration> {
     let host = view.host(small.to.node());
     let mut lanes = BTreeSet::new();
     for other in &view.sent {
