@@ -14,4 +14,5 @@ mod recorder;
 mod support;
 mod tidy;
 mod tls;
+mod user_format;
 mod vectors;
