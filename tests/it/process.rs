@@ -146,12 +146,19 @@ impl Running {
     #[cfg(unix)]
     #[track_caller]
     pub(crate) fn signal(&mut self, name: &str) -> Option<i32> {
+        self.send_signal(name);
+        self.child.wait().unwrap().code()
+    }
+
+    /// Sends a signal by its name.
+    #[cfg(unix)]
+    #[track_caller]
+    pub(crate) fn send_signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill")
             .args([&format!("-{name}"), &pid])
             .status();
         assert!(sent.unwrap().success());
-        self.child.wait().unwrap().code()
     }
 }
 

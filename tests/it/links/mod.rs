@@ -3,6 +3,8 @@
 mod conformance;
 mod flow;
 mod loss;
+#[cfg(unix)]
+mod processes;
 mod rig;
 mod rules;
 mod seeds;
