@@ -654,3 +654,56 @@ fn known_answers_hold() {
     let stretched = Secret::from_passphrase(text("passphrase"), text("cluster")).unwrap();
     assert_eq!(hex(stretched.bytes()), text("secret"));
 }
+
+/// A member's greeting can be any bytes: they are refused or understood, within the bounds, and never more.
+mod any_bytes {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn understood(greeting: &[u8]) {
+        let pair = Pair::new(Mode::Secret);
+        let frame = pair.forged_auth1(greeting);
+        if let Ok(verified) = pair.responder().handle_auth1(&frame) {
+            let peer = verified.peer();
+            assert!(peer.formats.len() <= 32 && peer.versions.len() <= 32);
+            assert!(peer.features.len() <= 32 && peer.cluster == "example");
+            assert!(peer.limits.link_timeout_ms >= 1000 && peer.limits.window_bytes >= 512);
+            let (_, auth2) = verified.answer().unwrap();
+            assert!(auth2.len() <= 2 + GREETING_BYTES_MAX + TAG_BYTES);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn of_any_kind(greeting in prop::collection::vec(any::<u8>(), 0..2100)) {
+            understood(&greeting);
+        }
+
+        #[test]
+        fn that_were_a_greeting_once(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3), 1..6)
+        ) {
+            let pair = Pair::new(Mode::Secret);
+            let mut greeting = bytes(&json(&pair.i, Mode::Secret, None));
+            for (at, byte, how) in changes {
+                let at = at.index(greeting.len());
+                match how {
+                    0 => greeting[at] = byte,
+                    1 => greeting.insert(at, byte),
+                    _ => drop(greeting.remove(at)),
+                }
+            }
+            understood(&greeting);
+        }
+
+        #[test]
+        fn and_so_can_a_frame(frame in prop::collection::vec(any::<u8>(), 0..200)) {
+            for mode in MODES {
+                let pair = Pair::new(mode);
+                prop_assert!(pair.responder().handle_auth1(&frame).is_err());
+                prop_assert!(pair.initiator().0.handle_auth2(&frame, None).is_err());
+            }
+        }
+    }
+}

@@ -15,7 +15,7 @@ use rcgen::{
 };
 
 use super::{
-    attack::{CERTIFICATE, Mint, Shows, Trap, client_config, connect, read_to_end, valid},
+    attack::{CERTIFICATE, Mint, Shows, Trap, client_config, connect, read_to_end, to_pem, valid},
     support::{Party, Server, both, certified, limits, node, secretly},
 };
 
@@ -748,4 +748,27 @@ fn a_node_id_with_a_subject_besides_is_taken_from_the_uri_alone() {
         p.subject_alt_names[0] = uri(&node_uri("test", &node("b:1")));
     });
     assert_eq!(Identity::from_pem(&pem).unwrap().node(), &node("b:1"));
+}
+
+#[test]
+fn a_certificate_with_one_changed_bit_is_refused_without_a_panic() {
+    let mint = Mint::new("test CA");
+    let (leaf, key) = mint.leaf("a", |_| {});
+    let file = |leaf: &[u8]| {
+        [
+            key.serialize_pem(),
+            to_pem("CERTIFICATE", leaf),
+            mint.ca_pem().to_owned(),
+        ]
+        .concat()
+    };
+    assert!(Identity::from_pem(&file(&leaf)).is_ok());
+    for at in 0..leaf.len() {
+        let mut changed = leaf.to_vec();
+        changed[at] ^= 1 << (at % 8);
+        let identity = Identity::from_pem(&file(&changed));
+        assert!(identity.is_err(), "byte {at}");
+        let cut = Identity::from_pem(&file(&leaf[..at]));
+        assert!(cut.is_err(), "cut at {at}");
+    }
 }
