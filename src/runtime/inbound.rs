@@ -67,7 +67,7 @@ impl Ports for Registry {
             Target::Port(cell) => {
                 let mut inner = cell.lock();
                 if !inner.dead {
-                    inner.watchers.add_link(link);
+                    inner.more().watchers.add_link(link);
                     return Ok(());
                 }
                 cell.name()
@@ -90,7 +90,11 @@ impl Ports for Registry {
 
     fn unwatch(&self, port: &Target, link: LinkId) {
         match port {
-            Target::Port(cell) => cell.lock().watchers.remove_link(link),
+            Target::Port(cell) => {
+                if let Some(more) = cell.lock().extras() {
+                    more.watchers.remove_link(link);
+                }
+            }
             Target::Reply(cell) => cell.lock().watchers.remove_link(link),
         }
     }
@@ -101,7 +105,10 @@ impl Ports for Registry {
         if inner.dead {
             return;
         }
-        match inner.broken.iter_mut().find(|(broken, _)| *broken == link) {
+        let mark = inner
+            .extras()
+            .and_then(|more| more.broken.iter_mut().find(|(broken, _)| *broken == link));
+        match mark {
             Some((_, acknowledged @ false)) => *acknowledged = true,
             _ => return,
         }

@@ -133,14 +133,14 @@ impl Registry {
             Some(Target::Port(cell)) => {
                 let mut inner = cell.lock();
                 if !inner.dead {
-                    return Some(inner.watchers.add(watch));
+                    return Some(inner.watch(watch));
                 }
                 watch
             }
             Some(Target::Reply(cell)) => {
                 let mut inner = cell.lock();
                 if inner.to.is_some() {
-                    return Some(inner.watchers.add(watch));
+                    return Some(inner.watch(watch));
                 }
                 watch
             }
@@ -154,7 +154,10 @@ impl Registry {
     /// Takes a monitor back.
     pub fn unmonitor(&self, name: &PortName, id: WatchId) {
         let watch = match self.find(name.as_str()) {
-            Some(Target::Port(cell)) => cell.lock().watchers.remove(id),
+            Some(Target::Port(cell)) => {
+                let mut inner = cell.lock();
+                inner.extras().and_then(|more| more.watchers.remove(id))
+            }
             Some(Target::Reply(cell)) => cell.lock().watchers.remove(id),
             None => None,
         };
@@ -211,11 +214,11 @@ impl Registry {
         if inner.dead {
             return;
         }
-        match &mut inner.kill {
+        match &mut inner.more().kill {
             // the earlier one comes first and is enough; all that a second can do is to end its wait sooner
             Some((deadline, _)) => *deadline = at.min(*deadline),
-            None => {
-                inner.kill = Some((at, reason.clone()));
+            kill @ None => {
+                *kill = Some((at, reason.clone()));
                 inner.mailbox.push_control(Item::Kill(reason));
             }
         }
@@ -240,7 +243,7 @@ impl Registry {
         if inner.dead {
             return;
         }
-        inner.stop.get_or_insert(reason);
+        inner.more().stop.get_or_insert(reason);
         cell.set_urgent();
         let start = inner.start_running();
         drop(inner);
@@ -295,7 +298,7 @@ impl Registry {
     /// A message from this node to its node port that nothing handles: the local form of a loss (P2).
     pub(super) fn lose_on_node_port(&self, cell: &Arc<PortCell>, fault: &Fault) {
         self.count_lost(cell, 1);
-        let watches = cell.lock().watchers.take_local();
+        let watches = cell.lock().more().watchers.take_local();
         let reason = Reason::transport_error(self.node(), fault.loss_text());
         super::death::fire(watches, &reason);
     }

@@ -37,17 +37,14 @@ pub(crate) enum Item {
 /// Those who are told of a death.
 #[derive(Default)]
 pub(crate) struct Watchers {
-    next: u64,
     local: BTreeMap<WatchId, Watch>,
     links: Vec<LinkId>,
 }
 
 impl Watchers {
-    pub(crate) fn add(&mut self, watch: Watch) -> WatchId {
-        let id = WatchId(self.next);
-        self.next += 1;
+    /// Under an ID that was never used before.
+    pub(crate) fn add(&mut self, id: WatchId, watch: Watch) {
         self.local.insert(id, watch);
-        id
     }
     pub(crate) fn remove(&mut self, id: WatchId) -> Option<Watch> {
         self.local.remove(&id)
@@ -61,6 +58,9 @@ impl Watchers {
         if let Ok(at) = self.links.binary_search(&link) {
             self.links.remove(at);
         }
+    }
+    fn is_empty(&self) -> bool {
+        self.local.is_empty() && self.links.is_empty()
     }
     pub(crate) fn take_local(&mut self) -> Vec<Watch> {
         std::mem::take(&mut self.local).into_values().collect()
@@ -82,12 +82,11 @@ pub struct PortCell {
     inner: Mutex<Inner>,
 }
 
+/// What every port has. What few have is in a box of its own, so that an idle port is small.
 pub(crate) struct Inner {
     pub(crate) mailbox: Mailbox<Item>,
     /// Here while no task runs.
     pub(crate) behaviour: Option<Box<dyn Behaviour>>,
-    /// What the running behaviour is to be replaced with (an init function that equips its port).
-    pub(crate) successor: Option<Box<dyn Behaviour>>,
     /// The handlers, for whoever knows their type.
     pub(crate) table: Option<Arc<dyn Any + Send + Sync>>,
     /// A task has been spawned that will look into the mailbox.
@@ -95,25 +94,43 @@ pub(crate) struct Inner {
     pub(crate) dead: bool,
     /// Its init function has not ended well yet.
     pub(crate) starting: bool,
-    /// The kill that waits for earlier messages, and until when (M4).
-    pub(crate) kill: Option<(Instant, Reason)>,
-    /// It wants to die when its handler returns.
-    pub(crate) stop: Option<Reason>,
     /// The handler that waits for something.
     pub(crate) waker: Option<Waker>,
     /// Local senders that wait for room.
     pub(crate) room: Option<Arc<Notify>>,
+    extras: Option<Box<Extras>>,
+    next_id: u64,
+}
+
+/// What few ports have.
+#[derive(Default)]
+pub(crate) struct Extras {
+    /// What the running behaviour is to be replaced with (an init function that equips its port).
+    pub(crate) successor: Option<Box<dyn Behaviour>>,
+    /// The kill that waits for earlier messages, and until when (M4).
+    pub(crate) kill: Option<(Instant, Reason)>,
+    /// It wants to die when its handler returns.
+    pub(crate) stop: Option<Reason>,
     pub(crate) watchers: Watchers,
     /// Links from which nothing is taken until they acknowledge a loss (P2), and whether the acknowledgement waits in
     /// the mailbox already.
     pub(crate) broken: Vec<(LinkId, bool)>,
     /// What is dropped when the port dies (M8).
     ties: BTreeMap<u64, Box<dyn Any + Send>>,
-    next_tie: u64,
+}
+
+impl Extras {
+    fn is_empty(&self) -> bool {
+        self.successor.is_none()
+            && self.kill.is_none()
+            && self.stop.is_none()
+            && self.watchers.is_empty()
+            && self.broken.is_empty()
+            && self.ties.is_empty()
+    }
 }
 
 /// What dies with a port: to be dropped, woken and called without any lock.
-#[derive(Default)]
 pub(crate) struct Remains {
     pub(crate) items: Vec<Item>,
     pub(crate) waiting: Vec<LinkId>,
@@ -134,21 +151,53 @@ impl Inner {
             return None;
         }
         let (items, waiting) = self.mailbox.close();
-        self.kill = None;
-        self.stop = None;
-        self.broken = Vec::new();
+        let mut extras = self.extras.take().unwrap_or_default();
         Some(Remains {
             items,
             waiting,
-            watches: self.watchers.take_local(),
-            links: self.watchers.take_links(),
-            ties: std::mem::take(&mut self.ties),
-            behaviours: [self.behaviour.take(), self.successor.take()],
+            watches: extras.watchers.take_local(),
+            links: extras.watchers.take_links(),
+            ties: extras.ties,
+            behaviours: [self.behaviour.take(), extras.successor],
             table: self.table.take(),
             waker: self.waker.take(),
             room: self.room.take(),
             was_starting: self.starting,
         })
+    }
+
+    /// What few ports have, if this one does.
+    pub(crate) fn extras(&mut self) -> Option<&mut Extras> {
+        self.extras.as_deref_mut()
+    }
+
+    /// The same, made if there is none.
+    pub(crate) fn more(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// Adds a local watcher.
+    pub(crate) fn watch(&mut self, watch: Watch) -> WatchId {
+        let id = WatchId(self.next_id);
+        self.next_id += 1;
+        self.more().watchers.add(id, watch);
+        id
+    }
+
+    pub(crate) fn is_broken(&mut self, link: LinkId) -> bool {
+        self.extras()
+            .is_some_and(|more| more.broken.iter().any(|&(broken, _)| broken == link))
+    }
+
+    /// Nothing waits: gives back what the port does not need to wait for more.
+    pub(crate) fn rest(&mut self, behaviour: Box<dyn Behaviour>) {
+        self.behaviour = Some(behaviour);
+        self.running = false;
+        self.waker = None;
+        self.mailbox.shrink();
+        if self.extras.as_ref().is_some_and(|more| more.is_empty()) {
+            self.extras = None;
+        }
     }
 
     /// Whether at least half of the mailbox is free.
@@ -191,19 +240,14 @@ impl PortCell {
             inner: Mutex::new(Inner {
                 mailbox: Mailbox::new(limits),
                 behaviour: Some(behaviour),
-                successor: None,
                 table,
                 running: false,
                 dead: false,
                 starting,
-                kill: None,
-                stop: None,
                 waker: None,
                 room: None,
-                watchers: Watchers::default(),
-                broken: Vec::new(),
-                ties: BTreeMap::new(),
-                next_tie: 0,
+                extras: None,
+                next_id: 0,
             }),
         })
     }
@@ -250,14 +294,16 @@ impl PortCell {
     /// Drops everything of that link from now on until [`Self::mend`]. `false`: it does already.
     pub(crate) fn break_link(&self, link: LinkId, alive: impl Fn(LinkId) -> bool) -> bool {
         let mut inner = self.lock();
-        if inner.dead || inner.broken.iter().any(|&(broken, _)| broken == link) {
+        if inner.dead || inner.is_broken(link) {
             return false;
         }
+        let is_idle = inner.mailbox.is_empty();
+        let broken = &mut inner.more().broken;
         // marks of links that are gone are of no use when nothing of theirs waits; few, so just keep the list short
-        if inner.broken.len() >= 16 && inner.mailbox.is_empty() {
-            inner.broken.retain(|&(link, _)| alive(link));
+        if broken.len() >= 16 && is_idle {
+            broken.retain(|&(link, _)| alive(link));
         }
-        inner.broken.push((link, false));
+        broken.push((link, false));
         self.may_be_broken.store(true, Ordering::Release);
         true
     }
@@ -265,15 +311,15 @@ impl PortCell {
     /// The loss was acknowledged.
     pub(crate) fn mend(&self, link: LinkId) {
         let mut inner = self.lock();
-        inner.broken.retain(|&(broken, _)| broken != link);
+        let Some(more) = inner.extras() else { return };
+        more.broken.retain(|&(broken, _)| broken != link);
         self.may_be_broken
-            .store(!inner.broken.is_empty(), Ordering::Release);
+            .store(!more.broken.is_empty(), Ordering::Release);
     }
 
     /// Whether messages of that link are dropped. Only the port's own task changes it.
     pub(crate) fn is_broken(&self, link: LinkId) -> bool {
-        self.may_be_broken.load(Ordering::Acquire)
-            && self.lock().broken.iter().any(|&(broken, _)| broken == link)
+        self.may_be_broken.load(Ordering::Acquire) && self.lock().is_broken(link)
     }
 
     /// Its init function has ended well.
@@ -296,15 +342,15 @@ impl PortCell {
             drop(value);
             return None;
         }
-        let id = inner.next_tie;
-        inner.next_tie += 1;
-        inner.ties.insert(id, value);
+        let id = inner.next_id;
+        inner.next_id += 1;
+        inner.more().ties.insert(id, value);
         Some(id)
     }
 
     /// Takes a value back that was tied to the port's life.
     pub fn untie(&self, id: u64) -> Option<Box<dyn Any + Send>> {
-        self.lock().ties.remove(&id)
+        self.lock().extras()?.ties.remove(&id)
     }
 
     /// The handlers, for whoever knows their type.
@@ -325,7 +371,7 @@ impl PortCell {
             return false;
         }
         let old = (
-            inner.successor.replace(behaviour),
+            inner.more().successor.replace(behaviour),
             inner.table.replace(table),
         );
         if let Some(limits) = limits {
@@ -341,5 +387,15 @@ impl PortCell {
 impl fmt::Debug for PortCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PortCell").field(&self.id).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_port_has_is_small() {
+        assert!(size_of::<PortCell>() <= 256, "{}", size_of::<PortCell>());
     }
 }

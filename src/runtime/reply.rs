@@ -7,10 +7,11 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::port::Watchers;
+use super::{Watch, port::Watchers};
 use crate::proto::{
     id::PortId,
     message::{Message, Reason},
+    monitor::WatchId,
 };
 
 /// What a call ends with, unless it is cancelled.
@@ -31,6 +32,17 @@ pub struct ReplyCell {
 pub(crate) struct ReplyInner {
     pub(crate) to: Option<oneshot::Sender<Answer>>,
     pub(crate) watchers: Watchers,
+    next_id: u64,
+}
+
+impl ReplyInner {
+    /// Adds a local watcher.
+    pub(crate) fn watch(&mut self, watch: Watch) -> WatchId {
+        let id = WatchId(self.next_id);
+        self.next_id += 1;
+        self.watchers.add(id, watch);
+        id
+    }
 }
 
 impl ReplyCell {
@@ -41,6 +53,7 @@ impl ReplyCell {
             inner: Mutex::new(ReplyInner {
                 to: Some(to),
                 watchers: Watchers::default(),
+                next_id: 0,
             }),
         });
         (cell, from)

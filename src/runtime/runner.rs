@@ -82,10 +82,10 @@ fn next_batch(
         if inner.dead {
             return Next::Gone;
         }
-        if let Some(reason) = inner.stop.take() {
+        if let Some(reason) = inner.extras().and_then(|more| more.stop.take()) {
             return Next::Die(reason);
         }
-        if let Some(successor) = inner.successor.take() {
+        if let Some(successor) = inner.extras().and_then(|more| more.successor.take()) {
             let old = std::mem::replace(behaviour, successor);
             drop(inner);
             *told = None;
@@ -104,8 +104,7 @@ fn next_batch(
         }
         if batch.is_empty() && rested {
             let idle = std::mem::replace(behaviour, Box::new(super::behaviour::Nothing));
-            inner.behaviour = Some(idle);
-            inner.running = false;
+            inner.rest(idle);
             return Next::Rest;
         }
         if batch.is_empty() {
@@ -227,16 +226,21 @@ fn check_urgent(
     if inner.dead {
         return Err(None);
     }
-    if let Some(reason) = inner.stop.take() {
-        return Err(Some(reason));
+    let mut successor = None;
+    let mut is_killed = false;
+    if let Some(more) = inner.extras() {
+        if let Some(reason) = more.stop.take() {
+            return Err(Some(reason));
+        }
+        if let Some((at, reason)) = &more.kill {
+            if Instant::now() >= *at {
+                return Err(Some(reason.clone()));
+            }
+            is_killed = true;
+        }
+        successor = more.successor.take();
     }
-    if let Some((at, reason)) = &inner.kill
-        && Instant::now() >= *at
-    {
-        return Err(Some(reason.clone()));
-    }
-    let successor = inner.successor.take();
-    if inner.kill.is_none() {
+    if !is_killed {
         cell.clear_urgent();
     }
     drop(inner);
@@ -262,7 +266,7 @@ impl Supervised<'_> {
         if inner.dead {
             return Err(None);
         }
-        let at = match &inner.kill {
+        let at = match inner.extras().and_then(|more| more.kill.as_ref()) {
             Some((at, reason)) if Instant::now() >= *at => return Err(Some(reason.clone())),
             Some((at, _)) => Some(*at),
             None => None,

@@ -81,10 +81,6 @@ impl<T> Mailbox<T> {
             self.bytes -= bytes;
             self.count -= 1;
         }
-        if self.queue.is_empty() && self.queue.capacity() > 8 {
-            // an idle port gives its memory back
-            self.queue = VecDeque::new();
-        }
         Some(item)
     }
     /// That link holds messages for this port and wants to hear when there is room.
@@ -118,6 +114,12 @@ impl<T> Mailbox<T> {
     /// The bounds.
     pub fn limits(&self) -> &MailboxLimits {
         &self.limits
+    }
+    /// Gives back memory that an empty queue does not need.
+    pub fn shrink(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
     }
     /// Other bounds from now on. What waits already stays.
     pub fn set_limits(&mut self, limits: MailboxLimits) {
