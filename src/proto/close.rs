@@ -93,3 +93,70 @@ pub mod code {
     /// The peer did not read.
     pub const OVERRUN: u16 = 8;
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{collections::BTreeSet, time::Duration};
+
+    use super::*;
+    use crate::proto::link::frame::{EarlyFrame, FrameError, close_frame, take_early};
+
+    fn read(bytes: &[u8]) -> Result<Option<EarlyFrame>, FrameError> {
+        take_early(&mut bytes::BytesMut::from(bytes))
+    }
+
+    #[test]
+    fn each_reason_has_a_code_of_its_own_and_its_text_arrives() {
+        let reasons = [
+            CloseReason::Shutdown,
+            CloseReason::Duplicate,
+            CloseReason::NodeIdInUse,
+            CloseReason::OldIncarnation,
+            CloseReason::Replaced,
+            CloseReason::Timeout(Duration::from_secs(1)),
+            CloseReason::Protocol("x".repeat(2000)),
+            CloseReason::NotActivated,
+            CloseReason::Overrun,
+        ];
+        let codes: BTreeSet<u16> = reasons.iter().filter_map(CloseReason::code).collect();
+        assert_eq!(codes.len(), reasons.len());
+        for reason in reasons {
+            let frame = close_frame(&reason).unwrap();
+            match read(&frame) {
+                Ok(Some(EarlyFrame::Close(CloseReason::PeerShutdown))) => {
+                    assert_eq!(reason, CloseReason::Shutdown);
+                }
+                Ok(Some(EarlyFrame::Close(CloseReason::ByPeer(code, text)))) => {
+                    assert_eq!(Some(code), reason.code());
+                    assert!(!text.is_empty() && text.len() <= 512);
+                }
+                other => panic!("{reason:?}: {other:?}"),
+            }
+            // byte by byte
+            for end in 0..frame.len() {
+                assert_eq!(read(frame.get(..end).unwrap()), Ok(None));
+            }
+        }
+        assert_eq!(close_frame(&CloseReason::Transport("x".into())), None);
+    }
+
+    #[test]
+    fn before_the_activation_nothing_else_is_legal_and_nothing_long() {
+        for (kind, body) in [
+            (0x06, &[0; 8][..]),
+            (0x10, b"\x00\x01p\x80"),
+            (0x13, b"\x01p"),
+        ] {
+            let mut frame = (body.len() as u32 + 1).to_be_bytes().to_vec();
+            frame.push(kind);
+            frame.extend(body);
+            assert_eq!(read(&frame), Err(FrameError::TooEarly(kind)));
+        }
+        assert!(matches!(
+            read(&1021_u32.to_be_bytes()),
+            Err(FrameError::TooLong { .. })
+        ));
+        assert_eq!(read(&1020_u32.to_be_bytes()), Ok(None));
+    }
+}

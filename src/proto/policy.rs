@@ -46,3 +46,31 @@ impl Policy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    // M1
+    #[test]
+    fn a_member_may_do_everything_but_kill_what_it_did_not_spawn() {
+        let policy = Policy::default();
+        let peer = "a".parse().unwrap();
+        let port = "p";
+        let kill = |spawned_by_asker| Operation::Kill {
+            port,
+            spawned_by_asker,
+        };
+        for operation in [
+            Operation::Send { port },
+            Operation::Monitor { port },
+            Operation::Spawn { function: "f" },
+            kill(true),
+        ] {
+            assert_eq!(policy.check(&peer, operation), Ok(()));
+        }
+        let text = policy.check(&peer, kill(false)).unwrap_err();
+        assert!(text.contains("may not kill"), "{text}");
+    }
+}

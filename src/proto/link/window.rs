@@ -190,3 +190,103 @@ impl Window {
         self.used
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Take { lane: usize, cost: u64 },
+        Progress { count: usize },
+        Hold { lane: usize },
+        Resume { lane: usize },
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let lane = 0..5_usize;
+        prop_oneof![
+            4 => (lane.clone(), prop_oneof![1..60_u64, 200..3000_u64]).prop_map(|(lane, cost)| Op::Take { lane, cost }),
+            2 => (1..5_usize).prop_map(|count| Op::Progress { count }),
+            1 => lane.clone().prop_map(|lane| Op::Hold { lane }),
+            1 => lane.prop_map(|lane| Op::Resume { lane }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        // P8
+        #[test]
+        fn no_more_is_under_way_than_the_window_and_one_message(ops in proptest::collection::vec(op(), 1..200)) {
+            const SIZE: u64 = 1000;
+            let mut window = Window::new(SIZE as usize);
+            let mut shares: Vec<Share> = (0..5).map(|_| Share::default()).collect();
+            // what is under way in order, and what is held, as the other side knows it
+            let mut flying: VecDeque<(usize, u64)> = VecDeque::new();
+            let mut held = [0; 5];
+            let mut done = 0;
+            let mut most_alone = 0;
+            for op in ops {
+                match op {
+                    Op::Take { lane, cost } => {
+                        let idle = shares[lane].is_idle();
+                        let free = SIZE - window.used();
+                        if window.take(&mut shares[lane], cost) {
+                            window.sent(lane as u32, cost, true);
+                            flying.push_back((lane, cost));
+                            if cost > free / 4 {
+                                prop_assert!(idle);
+                                most_alone = most_alone.max(cost);
+                            }
+                        }
+                    }
+                    Op::Progress { count } => {
+                        for _ in 0..count {
+                            let Some((lane, cost)) = flying.pop_front() else { break };
+                            done += cost;
+                            let mut freed = Vec::new();
+                            window.handle_progress(done, |lane, cost| freed.push((lane, cost))).unwrap();
+                            prop_assert_eq!(&freed, &[(lane as u32, cost)]);
+                            window.free(&mut shares[lane], cost);
+                        }
+                    }
+                    Op::Hold { lane } => {
+                        // the receiver holds the next message, tells it, and then that it is done with it
+                        let next = flying.front().copied();
+                        if let Some((_, cost)) = next.filter(|next| next.0 == lane) {
+                            held[lane] += cost;
+                            window.hold(&mut shares[lane], cost).unwrap();
+                            done += cost;
+                            flying.pop_front();
+                            window.handle_progress(done, |_, _| {}).unwrap();
+                            window.free(&mut shares[lane], cost);
+                        }
+                    }
+                    Op::Resume { lane } => {
+                        window.resume(&mut shares[lane], held[lane]).unwrap();
+                        held[lane] = 0;
+                        prop_assert_eq!(window.resume(&mut shares[lane], 1), Err(Lie("RESUME of more than is held")));
+                    }
+                }
+                prop_assert!(window.used() <= SIZE);
+                let all = flying.iter().map(|next| next.1).sum::<u64>() + held.iter().sum::<u64>();
+                prop_assert!(all <= SIZE + most_alone);
+                prop_assert_eq!(shares.iter().any(|share| share.alone), window.alone);
+            }
+            for (lane, cost) in flying {
+                done += cost;
+                window.handle_progress(done, |_, _| {}).unwrap();
+                window.free(&mut shares[lane], cost);
+            }
+            for lane in 0..5 {
+                window.resume(&mut shares[lane], held[lane]).unwrap();
+            }
+            prop_assert_eq!(window.used(), 0);
+            prop_assert!(!window.alone && !window.is_unprocessed());
+        }
+    }
+}

@@ -135,3 +135,84 @@ impl<T> Mailbox<T> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::num::NonZeroU64;
+
+    use super::*;
+
+    fn mailbox(bytes_max: usize, count_max: usize) -> Mailbox<u32> {
+        Mailbox::new(MailboxLimits {
+            bytes_max,
+            count_max,
+            overflow: Overflow::PushBack,
+        })
+    }
+
+    fn link(n: u64) -> LinkId {
+        LinkId(NonZeroU64::new(n).unwrap())
+    }
+
+    // P8
+    #[test]
+    fn a_mailbox_ends_at_its_bounds() {
+        let mut by_bytes = mailbox(100, 1000);
+        assert_eq!(by_bytes.push(1, 60), Push::Queued);
+        assert_eq!(by_bytes.push(2, 41), Push::Full(2));
+        assert_eq!(by_bytes.push(3, 40), Push::Queued);
+        assert_eq!(by_bytes.push(4, 1), Push::Full(4));
+        let mut by_count = mailbox(100, 3);
+        for n in 0..3 {
+            assert_eq!(by_count.push(n, 0), Push::Queued);
+        }
+        assert_eq!(by_count.push(3, 0), Push::Full(3), "empty messages count");
+        assert_eq!((by_count.count(), by_count.bytes()), (3, 3));
+        // one that is larger than all of it passes alone
+        let mut large = mailbox(100, 3);
+        assert_eq!(large.push(1, 1000), Push::Queued);
+        assert_eq!(large.push(2, 0), Push::Full(2));
+        assert_eq!(large.pop(), Some(1));
+        assert_eq!(large.push(3, 100), Push::Queued);
+        assert_eq!(large.push(4, 101), Push::Full(4));
+    }
+
+    // M4
+    #[test]
+    fn control_items_always_fit_and_keep_their_place() {
+        let mut mailbox = mailbox(10, 2);
+        assert_eq!(mailbox.push(1, 5), Push::Queued);
+        mailbox.push_control(2);
+        assert_eq!(mailbox.push(3, 5), Push::Queued);
+        mailbox.push_control(4);
+        assert_eq!(mailbox.push(5, 5), Push::Full(5));
+        assert_eq!(mailbox.count(), 2);
+        let all: Vec<u32> = std::iter::from_fn(|| mailbox.pop()).collect();
+        assert_eq!(all, [1, 2, 3, 4]);
+        assert!(mailbox.is_empty());
+        assert_eq!((mailbox.count(), mailbox.bytes()), (0, 0));
+    }
+
+    // P8
+    #[test]
+    fn who_waits_for_room_is_told_once_when_half_of_it_is_free() {
+        let mut mailbox = mailbox(100, 4);
+        for n in 0..4 {
+            assert_eq!(mailbox.push(n, 25), Push::Queued);
+        }
+        mailbox.wait_for_room(link(1));
+        mailbox.wait_for_room(link(2));
+        mailbox.wait_for_room(link(1));
+        mailbox.pop();
+        assert_eq!(mailbox.take_waiting(), []);
+        mailbox.pop();
+        assert_eq!(mailbox.take_waiting(), [link(1), link(2)]);
+        mailbox.pop();
+        assert_eq!(mailbox.take_waiting(), []);
+        mailbox.wait_for_room(link(3));
+        mailbox.push_control(9);
+        assert_eq!(mailbox.close(), (vec![3, 9], vec![link(3)]));
+        assert!(mailbox.is_empty());
+    }
+}

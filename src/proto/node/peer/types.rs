@@ -10,7 +10,7 @@ use crate::proto::{
     message::{Message, Reason},
 };
 
-/// What the caller must do after it changed a [`Peer`].
+/// What the caller must do after it changed a [`Peer`](super::Peer).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wake {
     /// There is something to transmit and the writer may be asleep.
@@ -21,7 +21,7 @@ pub struct Wake {
     pub overrun: bool,
 }
 
-/// Why [`Peer::send`] and [`Peer::spawn`] refuse. Nothing was queued; the message comes back.
+/// Why [`Peer::send`](super::Peer::send) and [`Peer::spawn`](super::Peer::spawn) refuse. Nothing was queued; the message comes back.
 #[derive(Debug)]
 pub enum SendRefused {
     /// The outbound queue is full (P3, P8).
@@ -52,7 +52,7 @@ pub struct LinkParams {
     pub keepalive: Duration,
 }
 
-/// A monitor that fires: what to do, and the reason. Called by the owner of the [`Peer`] outside the lock.
+/// A monitor that fires: what to do, and the reason. Called by the owner of the [`Peer`](super::Peer) outside the lock.
 #[derive(Debug)]
 pub struct Fired<W> {
     /// The port that was monitored.
@@ -100,7 +100,7 @@ pub enum PeerFrame {
     },
 }
 
-/// Frames that the session (or a dying port) wants sent back. See [`Peer::reply`].
+/// Frames that the session (or a dying port) wants sent back. See [`Peer::reply`](super::Peer::reply).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
     /// See [`PeerFrame::Progress`].
@@ -146,7 +146,7 @@ pub enum Reply {
     },
 }
 
-/// What [`Peer::transmit`] did.
+/// What [`Peer::transmit`](super::Peer::transmit) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transmit {
     /// More could be transmitted at once.
@@ -154,11 +154,11 @@ pub struct Transmit {
     /// Senders that wait for room should be woken.
     pub room: bool,
     /// Accepted messages cannot go over this link (too large for this peer, or its format cannot carry them): call
-    /// [`Peer::take_lost`].
+    /// [`Peer::take_lost`](super::Peer::take_lost).
     pub lost: bool,
 }
 
-/// What [`Peer::take_lost`] asks for.
+/// What [`Peer::take_lost`](super::Peer::take_lost) asks for.
 #[derive(Debug)]
 pub struct Lost<W> {
     /// The link it was to go over.
@@ -169,7 +169,7 @@ pub struct Lost<W> {
     pub settle: Vec<PortName>,
 }
 
-/// What [`Peer::handle`] asks for.
+/// What [`Peer::handle`](super::Peer::handle) asks for.
 #[derive(Debug)]
 pub struct Handled<W> {
     /// Monitors to fire.

@@ -15,7 +15,7 @@ use crate::proto::{
 pub enum Delivery {
     /// All of it is in the mailbox.
     Done,
-    /// The rest did not fit; the mailbox remembers the link and [`Session::handle_room`] is called when there is room.
+    /// The rest did not fit; the mailbox remembers the link and [`Session::handle_room`](super::Session::handle_room) is called when there is room.
     Full,
     /// The port is dead, or dies of the overflow; the rest is lost.
     Dead,
@@ -70,12 +70,12 @@ pub struct SessionParams {
     pub link_timeout: Duration,
 }
 
-/// What one call of [`Session::handle_bytes`] leaves to do, besides what it did to the ports.
+/// What one call of [`Session::handle_bytes`](super::Session::handle_bytes) leaves to do, besides what it did to the ports.
 #[derive(Debug, Default)]
 pub struct Reactions {
-    /// Frames to send back: [`super::peer::Peer::reply`].
+    /// Frames to send back: [`Peer::reply`](crate::proto::node::peer::Peer::reply).
     pub replies: Vec<Reply>,
-    /// Frames about what we send: [`super::peer::Peer::handle`], in order.
+    /// Frames about what we send: [`Peer::handle`](crate::proto::node::peer::Peer::handle), in order.
     pub frames: Vec<PeerFrame>,
     /// A probe's answer came, or any byte at all did.
     pub alive: bool,

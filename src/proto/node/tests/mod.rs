@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::{
     peer::{Fired, LinkParams, Peer, Reply},
@@ -507,12 +507,6 @@ impl Pair {
         }
     }
 
-    pub(super) fn up(limits: &Limits) -> Self {
-        let mut pair = Pair::new(limits);
-        pair.activate(&Format::cbor());
-        pair
-    }
-
     pub(super) fn activate(&mut self, format: &Format) {
         self.links += 1;
         self.a.activate(link(self.links), format);
@@ -578,8 +572,4 @@ pub(super) fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
 
 pub(super) fn kinds(bytes: &[u8]) -> Vec<u8> {
     frames(bytes).iter().map(|frame| frame[0]).collect()
-}
-
-pub(super) fn raw(bytes: &'static [u8]) -> Message {
-    Message::from_wire(Bytes::from_static(bytes), Format::cbor())
 }

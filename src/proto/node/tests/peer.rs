@@ -1,5 +1,7 @@
 //! The outbound half on its own: what it writes, when, and what it refuses.
 
+use bytes::Bytes;
+
 use super::*;
 use crate::proto::{
     link::frame::{Frame, kind},
@@ -148,7 +150,7 @@ fn a_message_that_the_peer_does_not_take_is_refused_or_lost() {
     let lost = peer.take_lost();
     assert_eq!(lost.fired.len(), 1);
     assert_eq!(lost.fired[0].reason.tag(), Some("transport_error"));
-    assert_eq!(lost.settle, [port.clone()]);
+    assert_eq!(lost.settle, std::slice::from_ref(&port));
     assert_eq!(sent(&mut peer, at(0)), Vec::<Vec<u8>>::new());
     peer.settle(link(1), &port);
     assert_eq!(
