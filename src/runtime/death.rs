@@ -153,6 +153,8 @@ impl Registry {
                 }
             }
         }
+        // a node that never started has ports whose tasks still wait for that
+        self.release();
     }
 
     /// Whether [`Self::close`] was called.

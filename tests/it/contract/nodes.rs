@@ -152,3 +152,67 @@ async fn a_node_ends_with_its_last_handle() {
     assert_eq!(notes.next().await, "dropped");
     until(|| far.links().is_empty()).await;
 }
+
+#[tokio::test]
+async fn a_node_that_cannot_start_says_why_and_leaves_nothing() {
+    let without = Node::builder("n").listen("127.0.0.1:0").start().await;
+    let text = without.unwrap_err().to_string();
+    assert!(
+        text.contains("identity") && text.contains("secret"),
+        "{text}"
+    );
+    // a fixed name in secret mode needs a place for its key
+    let secret = portmesh::Secret::from_bytes([7; 32]);
+    let unkept = Node::builder("n")
+        .secret(secret.clone())
+        .listen("127.0.0.1:0")
+        .start()
+        .await;
+    let text = unkept.unwrap_err().to_string();
+    assert!(
+        text.contains("state directory") && text.contains("%u"),
+        "{text}"
+    );
+    // the address is taken
+    let network = MemoryNetwork::new();
+    let first = Node::builder("a")
+        .transport(network.host("a"))
+        .listen("a:1")
+        .start()
+        .await
+        .unwrap();
+    let second = Node::builder("b")
+        .transport(network.host("b"))
+        .listen("a:1")
+        .start()
+        .await;
+    assert!(matches!(second, Err(StartError::Mesh(_))), "{second:?}");
+    assert_eq!(first.listen_addrs(), ["a:1"]);
+}
+
+// P1, S4: over TCP and TLS, in secret mode, by the builder alone
+#[tokio::test]
+async fn two_nodes_meet_over_tls_with_a_secret() {
+    let secret = portmesh::Secret::from_bytes([7; 32]);
+    let far = Node::builder("far/%u")
+        .secret(secret.clone())
+        .listen("127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
+    let near = Node::builder("near/%u")
+        .secret(secret)
+        .address(far.id().clone(), &far.listen_addrs()[0])
+        .start()
+        .await
+        .unwrap();
+    let pong: String = in_time(near.call(&PortId::of_node(far.id().clone()), "ping"))
+        .await
+        .unwrap();
+    assert_eq!(pong, "pong");
+    let links = near.links();
+    assert_eq!(links.len(), 1);
+    assert!(links[0].security.contains("TLS"), "{:?}", links[0]);
+    in_time(near.shutdown(Duration::from_secs(1))).await;
+    in_time(far.shutdown(Duration::from_secs(1))).await;
+}
