@@ -1,4 +1,9 @@
 //! Portmesh: a secure, TLS-authenticated mesh of actors.
+//!
+//! A node is a process in the mesh, a port an actor in it, a [`PortId`] its name, which can be sent around. Messages,
+//! monitors and spawns reach a port wherever it lives; every link between two nodes is TLS 1.3 with both sides proved.
+//! [The contract](manual::contract) says what is promised, line by line, [the architecture](manual::architecture) how it
+//! is built.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod manual;
@@ -45,3 +50,8 @@ pub use transport::tls::{
     Identity, KnownNodesFile,
     ca::{CertificateAuthority, IssueOptions, IssuedIdentity, KeyKind},
 };
+
+/// The program in the README compiles and runs.
+#[cfg(all(doctest, feature = "cli"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
