@@ -1,19 +1,25 @@
 //! The manual: what is promised, how it is built, what it defends against, every default, every word.
 
-#[doc = include_str!("contract.md")]
-pub mod contract {}
+pub mod contract {
+    #![doc = include_str!("contract.md")]
+}
 
-#[doc = include_str!("architecture.md")]
-pub mod architecture {}
+pub mod architecture {
+    #![doc = include_str!("architecture.md")]
+}
 
-#[doc = include_str!("protocol.md")]
-pub mod protocol {}
+pub mod protocol {
+    #![doc = include_str!("protocol.md")]
+}
 
-#[doc = include_str!("threats.md")]
-pub mod threats {}
+pub mod threats {
+    #![doc = include_str!("threats.md")]
+}
 
-#[doc = include_str!("defaults.md")]
-pub mod defaults {}
+pub mod defaults {
+    #![doc = include_str!("defaults.md")]
+}
 
-#[doc = include_str!("glossary.md")]
-pub mod glossary {}
+pub mod glossary {
+    #![doc = include_str!("glossary.md")]
+}
