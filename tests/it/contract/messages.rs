@@ -238,3 +238,20 @@ async fn without_a_mesh_other_nodes_are_unreachable_at_once() {
     world.near.send(&elsewhere, "x").unwrap();
     assert!(world.near.links().is_empty() && world.near.listen_addrs().is_empty());
 }
+
+// P7, P4: the same over a link that speaks JSON
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_value_survives_json_too() {
+    let json = |node| with_servant(node).format(portmesh::Format::json());
+    let world = World::remote(json).await;
+    let (near, network) = (world.near.clone(), world.network.clone());
+    let far = world.far.clone();
+    in_time(every_kind_of_value_survives::body(world)).await;
+    assert_eq!(near.links()[0].format, "json");
+    in_time(what_a_port_cannot_handle_kills_it::body(World {
+        near,
+        far,
+        network,
+    }))
+    .await;
+}

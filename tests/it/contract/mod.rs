@@ -76,7 +76,7 @@ macro_rules! here_and_there {
         mod $name {
             #[allow(unused_imports)]
             use super::*;
-            async fn body($world: $crate::contract::World) $body
+            pub(super) async fn body($world: $crate::contract::World) $body
             $(#[$meta])*
             #[tokio::test(start_paused = true)]
             async fn here() {
