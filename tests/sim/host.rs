@@ -186,7 +186,7 @@ impl Node {
             }
             Err(refused) => {
                 w.count("send refused");
-                if matches!(refused, SendRefused::Full(_)) && message % 2 == 0 {
+                if matches!(refused, SendRefused::Full(_)) && message.is_multiple_of(2) {
                     w.count("waits for room");
                     let waiting = self.waiting.entry(to.node().clone()).or_default();
                     waiting.push((to.clone(), bytes));
