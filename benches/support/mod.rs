@@ -7,10 +7,10 @@ use std::{
 };
 
 /// How often each rate is measured.
-pub const ROUNDS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;
 
 /// Prints one result. `extra` holds further figures.
-pub fn emit(bench: &str, mode: &str, value: f64, unit: &str, extra: &[(&str, f64)]) {
+pub(crate) fn emit(bench: &str, mode: &str, value: f64, unit: &str, extra: &[(&str, f64)]) {
     let mut line = serde_json::Map::new();
     line.insert("peer".into(), "portmesh".into());
     line.insert("bench".into(), bench.into());
@@ -37,7 +37,7 @@ fn rounded(value: f64) -> serde_json::Value {
 }
 
 /// Prints the median round as the value.
-pub fn emit_rounds(
+pub(crate) fn emit_rounds(
     bench: &str,
     mode: &str,
     mut rounds: Vec<f64>,
@@ -54,7 +54,7 @@ pub fn emit_rounds(
 }
 
 /// Prints p50 as the value and p99 beside it.
-pub fn emit_times(bench: &str, mode: &str, mut times: Vec<Duration>, extra: &[(&str, f64)]) {
+pub(crate) fn emit_times(bench: &str, mode: &str, mut times: Vec<Duration>, extra: &[(&str, f64)]) {
     times.sort_unstable();
     let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize].as_secs_f64() * 1e6;
     let mut all = vec![("p99_us", at(0.99)), ("rounds", times.len() as f64)];
@@ -75,7 +75,7 @@ fn cpu_ns(pid: u32) -> f64 {
 }
 
 /// Wall and CPU time of this process and of the other one.
-pub struct Load {
+pub(crate) struct Load {
     start: Instant,
     own: f64,
     other: f64,
@@ -83,7 +83,7 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn start(other: &Peer) -> Self {
+    pub(crate) fn start(other: &Peer) -> Self {
         let pid = other.child.id();
         Load {
             start: Instant::now(),
@@ -94,7 +94,7 @@ impl Load {
     }
 
     /// CPU for each of `units`, and cores used, on both sides.
-    pub fn stop(&self, units: f64) -> [(&'static str, f64); 4] {
+    pub(crate) fn stop(&self, units: f64) -> [(&'static str, f64); 4] {
         let wall = self.start.elapsed().as_secs_f64() * 1e9;
         let own = cpu_ns(std::process::id()) - self.own;
         let other = cpu_ns(self.pid) - self.other;
@@ -108,7 +108,7 @@ impl Load {
 }
 
 /// Resident memory of this process in bytes.
-pub fn resident_bytes() -> f64 {
+pub(crate) fn resident_bytes() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok())
@@ -116,13 +116,13 @@ pub fn resident_bytes() -> f64 {
 }
 
 /// The other process: this program again.
-pub struct Peer {
+pub(crate) struct Peer {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Peer {
-    pub fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
             .args(args)
             .stdin(Stdio::piped())
@@ -134,7 +134,7 @@ impl Peer {
     }
 
     /// What follows `READY` in its first line.
-    pub fn ready(&mut self) -> String {
+    pub(crate) fn ready(&mut self) -> String {
         let mut line = String::new();
         self.lines.read_line(&mut line).expect("a line");
         let rest = line.strip_prefix("READY ");
@@ -150,7 +150,7 @@ impl Drop for Peer {
 }
 
 /// Says that this process is ready, and ends it when its parent goes.
-pub fn ready(text: &str) {
+pub(crate) fn ready(text: &str) {
     println!("READY {text}");
     let _ = std::io::stdout().flush();
     std::thread::spawn(|| {
