@@ -166,6 +166,9 @@ impl<P: NodePorts> Reader<'_, P> {
         if let Some(rtt) = self.reactions.rtt.take() {
             self.handle.measured(rtt);
         }
+        for text in self.reactions.refused.drain(..) {
+            tracing::debug!(peer = %self.handle.facts.node, "refused: {text}");
+        }
         self.react()?;
         // a flood must not keep held messages waiting
         self.room()?;

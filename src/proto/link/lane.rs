@@ -354,6 +354,10 @@ impl Lanes {
         if let Some(lane) = slot.take_if(|lane| lane.is_over()) {
             self.names.remove(&lane.port);
             self.free.push(index);
+            if self.names.is_empty() && self.slots.len() > 1024 {
+                // what one burst to many ports took
+                *self = Lanes::default();
+            }
         }
     }
 

@@ -15,7 +15,8 @@ use crate::proto::{
 pub enum Delivery {
     /// All of it is in the mailbox.
     Done,
-    /// The rest did not fit; the mailbox remembers the link and [`Session::handle_room`](super::Session::handle_room) is called when there is room.
+    /// The rest did not fit; the mailbox remembers the link and
+    /// [`Session::handle_room`](super::Session::handle_room) is called when there is room.
     Full,
     /// The port is dead, or dies of the overflow; the rest is lost.
     Dead,
