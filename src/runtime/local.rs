@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{sync::futures::OwnedNotified, time::Instant};
 
 use super::{
     Watch,
@@ -33,11 +33,21 @@ pub fn shutdown() -> Reason {
     Reason(vec![Value::Text("shutdown".into())])
 }
 
+/// What to do where there is no room.
+enum How<'a> {
+    /// Give the message back.
+    Try,
+    /// Put it in all the same.
+    Forced,
+    /// Give the message back, and here what to wait for.
+    Wait(&'a mut Option<OwnedNotified>),
+}
+
 impl Registry {
     /// A message from this node. A port that is not there takes it as well: it is lost, and there is no monitor to tell (P2).
     pub fn send(&self, name: &PortName, message: Message) -> Result<(), LocalFull> {
         match self.find(name.as_str()) {
-            Some(Target::Port(cell)) => self.push(&cell, message, false),
+            Some(Target::Port(cell)) => self.push(&cell, message, How::Try),
             Some(Target::Reply(cell)) => {
                 self.answer(&cell, message);
                 Ok(())
@@ -54,7 +64,7 @@ impl Registry {
     pub fn send_forced(&self, name: &PortName, message: Message) {
         match self.find(name.as_str()) {
             Some(Target::Port(cell)) => {
-                let _ = self.push(&cell, message, true);
+                let _ = self.push(&cell, message, How::Forced);
             }
             _ => {
                 let _ = self.send(name, message);
@@ -69,34 +79,33 @@ impl Registry {
                 let _ = self.send(name, message);
                 return;
             };
-            let room = {
-                let mut inner = cell.lock();
-                inner
-                    .room
-                    .get_or_insert_with(|| Arc::new(Notify::new()))
-                    .clone()
-            };
-            let mut notified = std::pin::pin!(room.notified());
-            notified.as_mut().enable();
-            match self.push(&cell, message, false) {
+            let mut room = None;
+            match self.push(&cell, message, How::Wait(&mut room)) {
                 Ok(()) => return,
                 Err(LocalFull(back)) => message = back,
             }
-            notified.await;
+            if let Some(room) = room {
+                room.await;
+            }
         }
     }
 
-    fn push(&self, cell: &Arc<PortCell>, message: Message, forced: bool) -> Result<(), LocalFull> {
+    fn push(&self, cell: &Arc<PortCell>, message: Message, how: How<'_>) -> Result<(), LocalFull> {
         let mut inner = cell.lock();
         if inner.dead {
             drop(inner);
             self.count_lost(cell, 1);
             return Ok(());
         }
-        if forced {
+        if let How::Forced = how {
             inner.mailbox.push_control(Item::Message(message, None));
         } else if let Push::Full(message) = inner.push_message(message, None) {
             if inner.mailbox.limits().overflow == Overflow::PushBack {
+                if let How::Wait(room) = how {
+                    // under the lock, so that room that comes right after is not missed
+                    let notify = inner.room.get_or_insert_default().clone();
+                    *room = Some(notify.notified_owned());
+                }
                 return Err(LocalFull(message));
             }
             let waiting = inner.mailbox.count();

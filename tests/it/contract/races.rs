@@ -134,3 +134,33 @@ with_threads! {
         until(|| world.near.stats().ports <= before && world.far.stats().ports <= before).await;
     }
 }
+
+// P3, P8: no sender that waits for room is forgotten
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn senders_that_wait_all_get_room_in_the_end() {
+    let world = World::local(plain).await;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let count = handled.clone();
+    let port = world
+        .near
+        .port()
+        .on_other_fn(move |_: &mut (), _: &Context, _: u64| {
+            count.fetch_add(1, Ordering::SeqCst);
+        })
+        .mailbox(2, 1_000)
+        .open();
+    let senders: Vec<_> = (0..8)
+        .map(|_| {
+            let (near, to) = (world.near.clone(), port.id().clone());
+            tokio::spawn(async move {
+                for n in 0..2_000u64 {
+                    near.send_wait(&to, n).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for sender in senders {
+        in_time(sender).await.unwrap();
+    }
+    until(|| handled.load(Ordering::SeqCst) == 8 * 2_000).await;
+}
