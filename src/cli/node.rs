@@ -1,6 +1,6 @@
 //! The node of a command: made from flags, linked with the node the command is for.
 
-use std::{io::Read, time::Duration};
+use std::{io::Read, pin::Pin, time::Duration};
 
 use tokio::time::Instant;
 
@@ -234,6 +234,25 @@ impl Remote {
     /// Stops in order: what is queued is transmitted first.
     pub(crate) async fn end(self) {
         self.node.shutdown(FLUSH).await;
+    }
+}
+
+/// What `work` brings, unless the port is dead by then.
+pub(crate) async fn unless_dead<T>(
+    port: &PortId,
+    mut dead: Pin<&mut impl Future<Output = Reason>>,
+    work: impl Future<Output = Outcome<T>>,
+) -> Outcome<T> {
+    let done = tokio::select! {
+        biased;
+        reason = &mut dead => return Err(death(port, &reason)),
+        done = work => done?,
+    };
+    // a death that was told before the answer may have come between the two looks
+    tokio::select! {
+        biased;
+        reason = &mut dead => Err(death(port, &reason)),
+        () = std::future::ready(()) => Ok(done),
     }
 }
 

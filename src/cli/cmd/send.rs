@@ -7,7 +7,7 @@ use crate::{
     cli::{
         args::{RemoteArgs, port_id},
         exit::{Exit, OrExit, Outcome},
-        node::{Remote, death},
+        node::{Remote, unless_dead},
         output::Output,
         values::{self, json as to_json, typed},
     },
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     let message = typed(&args.message)?;
     let remote = Remote::connect(&args.remote, args.port.node(), out).await?;
-    let death_of_port = remote.node.monitor(&args.port).death();
+    let death_of_port = std::pin::pin!(remote.node.monitor(&args.port).death());
     let delivered = async {
         // whether there is such a port at all, then whether it took the message
         remote.round_trip(args.port.node()).await?;
@@ -41,11 +41,7 @@ pub(crate) async fn run(args: Args, out: Output) -> Outcome {
         sent.await?.or_exit(Exit::Failed)?;
         remote.round_trip(args.port.node()).await
     };
-    tokio::select! {
-        biased;
-        reason = death_of_port => return Err(death(&args.port, &reason)),
-        done = delivered => { done?; }
-    }
+    unless_dead(&args.port, death_of_port, delivered).await?;
     out.data(
         format!("sent to {}", args.port),
         &json!({"sent": to_json(&message), "to": args.port}),

@@ -7,7 +7,7 @@ use crate::{
     cli::{
         args::RemoteArgs,
         exit::{Exit, OrExit, Outcome},
-        node::{Remote, death},
+        node::{Remote, death, unless_dead},
         output::Output,
         values::{self, json as to_json, typed},
     },
@@ -42,11 +42,7 @@ pub(crate) async fn run(args: Args, out: Output) -> Outcome {
         .spawn(&args.node, &args.function, Raw(values.clone()))
         .or_exit(Exit::Failed)?;
     let mut dead = std::pin::pin!(remote.node.monitor(&port).death());
-    tokio::select! {
-        biased;
-        reason = &mut dead => return Err(death(&port, &reason)),
-        done = remote.round_trip(&args.node) => { done?; }
-    }
+    unless_dead(&port, dead.as_mut(), remote.round_trip(&args.node)).await?;
     out.data(
         &port,
         &json!({"port": port, "function": args.function, "args": to_json(&values)}),

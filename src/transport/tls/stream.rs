@@ -14,6 +14,9 @@ use tokio_rustls::TlsStream;
 
 use super::explain;
 
+/// TLS has an end of its own; a stream that just stops lacks it.
+const CUT_OFF: &str = "the peer's end of the connection is gone without a word: its process ended, or something on the way cut it";
+
 /// See the module.
 pub(super) struct TlsBytes(TlsStream<TcpStream>);
 
@@ -26,7 +29,10 @@ impl TlsBytes {
 fn explained<T>(done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
     match done {
         Poll::Ready(Err(e)) => {
-            let text = explain::tls(&e).map(explain::stream);
+            let text = match e.kind() {
+                io::ErrorKind::UnexpectedEof => Some(CUT_OFF.to_owned()),
+                _ => explain::tls(&e).map(explain::stream),
+            };
             Poll::Ready(Err(match text {
                 Some(text) => io::Error::new(e.kind(), text),
                 None => e,

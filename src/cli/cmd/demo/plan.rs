@@ -92,6 +92,11 @@ impl Plan {
         }
     }
 
+    /// Whether that worker is gone.
+    pub(super) fn is_lost(&self, worker: usize) -> bool {
+        !self.out.contains_key(&worker)
+    }
+
     /// How many batches are done.
     pub(super) fn done(&self) -> u64 {
         self.done.len() as u64
