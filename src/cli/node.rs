@@ -5,8 +5,8 @@ use std::{io::Read, pin::Pin, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    CallError, Format, Identity, LinkInfo, Mode, Node, NodeBuilder, NodeEvent, NodeId, PortId,
-    Reason, Secret,
+    CallError, Events, Format, Identity, LinkInfo, Mode, Node, NodeBuilder, NodeEvent, NodeId,
+    PortId, Reason, Secret,
     cli::{
         args::{IdentityArgs, MeshArgs, RemoteArgs},
         exit::{Exit, Failure, OrExit, Outcome},
@@ -158,6 +158,12 @@ impl Remote {
                 biased;
                 event = events.next() => event,
                 reason = &mut asked => {
+                    // a refusal is told before the monitor fires, perhaps between the two looks
+                    while let Some(event) = next_now(&mut events).await {
+                        if let NodeEvent::Refused { addr, reason, .. } = event {
+                            refused = Some(refusal(&addr, &reason));
+                        }
+                    }
                     return Err(match refused {
                         Some(why) => Failure::new(Exit::Refused, why),
                         None => Failure::new(Exit::Unreachable, format!("no link with {target}: {reason}")),
@@ -188,7 +194,7 @@ impl Remote {
                     }
                 }
                 Some(NodeEvent::Refused { addr, reason, .. }) => {
-                    refused = Some(format!("refused by or at {addr}: {reason}"));
+                    refused = Some(refusal(&addr, &reason));
                     // a seed that refuses us will not change its mind within seconds
                     if seeds <= 1 && !has_address {
                         return Err(Failure::new(Exit::Refused, refused.unwrap_or_default()));
@@ -234,6 +240,20 @@ impl Remote {
     /// Stops in order: what is queued is transmitted first.
     pub(crate) async fn end(self) {
         self.node.shutdown(FLUSH).await;
+    }
+}
+
+/// What is told of a refusal.
+fn refusal(addr: &str, reason: &str) -> String {
+    format!("refused by or at {addr}: {reason}")
+}
+
+/// The next event, if there is one already.
+async fn next_now(events: &mut Events) -> Option<NodeEvent> {
+    tokio::select! {
+        biased;
+        event = events.next() => event,
+        () = std::future::ready(()) => None,
     }
 }
 
