@@ -20,7 +20,7 @@ pub enum Operation<'a> {
     Kill {
         /// Its name.
         port: &'a str,
-        /// Whether the asker's node spawned it, in this life.
+        /// Whether a node of the asker's ID spawned it.
         spawned_by_asker: bool,
     },
     /// A new port.
