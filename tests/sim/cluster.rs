@@ -396,7 +396,9 @@ impl Cluster {
             return;
         };
         let owner = self.names.iter().position(|name| name == to.node());
-        if let Some(owner) = owner {
+        if let Some(owner) = owner
+            && self.hosts[owner].hung_until <= self.w.now
+        {
             let reason = text_reason("die", "by itself");
             self.with(owner, |node, _| node.ports.die(to.name(), reason));
         }

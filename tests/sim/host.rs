@@ -77,7 +77,10 @@ struct Conn {
     dial: Option<NodeId>,
     hello: Option<Hello>,
     data: BytesMut,
+    /// The writer has something to do: `out` to write, or (`more`) to ask for more.
     awake: bool,
+    more: bool,
+    out: Vec<u8>,
     until: Option<Duration>,
 }
 
@@ -323,6 +326,7 @@ impl Node {
             && let Some(conn) = self.conns.get_mut(&link)
         {
             conn.awake = true;
+            conn.more = true;
         }
         if wake.dial {
             self.peers.want(node, w.now());

@@ -148,7 +148,13 @@ pub fn draw(rng: &mut Rng, clean: bool) -> Vec<(Duration, Op)> {
         plan.push((Duration::from_millis(rng.below(50)), Op::Both { a, b }));
     }
     if !clean {
-        for _ in 0..rng.range(1, 14) {
+        // a storm, now and then
+        let faults = if rng.one_in(6) {
+            rng.range(20, 60)
+        } else {
+            rng.range(1, 14)
+        };
+        for _ in 0..faults {
             plan.push((Duration::from_millis(rng.below(span)), fault(rng)));
         }
     }

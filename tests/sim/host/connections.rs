@@ -25,6 +25,8 @@ impl Node {
                 hello: None,
                 data: BytesMut::new(),
                 awake: false,
+                more: false,
+                out: Vec::new(),
                 until: Some(until),
             },
         );
@@ -164,9 +166,13 @@ impl Node {
     }
 
     pub(super) fn close_conn(&mut self, w: &mut World, link: LinkId, reason: &CloseReason) {
-        let Some(conn) = self.conns.remove(&link) else {
+        let Some(mut conn) = self.conns.remove(&link) else {
             return;
         };
+        let out = std::mem::take(&mut conn.out);
+        if !out.is_empty() {
+            w.net.write(conn.conn, conn.side, out, w.now);
+        }
         self.by_conn.remove(&(conn.conn, conn.side));
         if let Some(code) = reason.code() {
             let frame = wire::close(code, &reason.to_string());

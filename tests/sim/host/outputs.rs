@@ -286,20 +286,29 @@ impl Node {
                 && matches!(conn.stage, Stage::Link(_))
             {
                 let (id, side) = (conn.conn, conn.side);
-                let room = w.net.room(id, side).min(WRITE_BYTES);
+                let room = w.net.room(id, side);
                 if room == 0 {
                     w.count("writer waits for the network");
                     break; // a signal comes
                 }
-                let mut buf = Vec::new();
-                let now = w.now();
-                let transmit = self.remote(&node).transmit(&mut buf, room, now);
-                if let Some(conn) = self.conns.get_mut(&link) {
-                    conn.awake = transmit.more;
+                if !conn.out.is_empty() {
+                    // no more than the kernel takes
+                    let rest = conn.out.split_off(room.min(conn.out.len()));
+                    let part = std::mem::replace(&mut conn.out, rest);
+                    w.net.write(id, side, part, w.now);
+                    continue;
                 }
-                assert!(!transmit.more || !buf.is_empty(), "more, but nothing came");
-                if !buf.is_empty() {
-                    w.net.write(id, side, buf, w.now);
+                if !conn.more {
+                    conn.awake = false;
+                    break;
+                }
+                let mut out = Vec::new();
+                let now = w.now();
+                let transmit = self.remote(&node).transmit(&mut out, WRITE_BYTES, now);
+                assert!(!transmit.more || !out.is_empty(), "more, but nothing came");
+                if let Some(conn) = self.conns.get_mut(&link) {
+                    conn.more = transmit.more;
+                    conn.out = out;
                 }
                 if transmit.room {
                     self.retry(w, &node);

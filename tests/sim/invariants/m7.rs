@@ -87,7 +87,12 @@ fn found(view: &View<'_>, up: usize, at: &Entry, host: usize, conn: u64) -> Resu
             other.host == at.host
                 && matches!(other.what, What::Hung(woke) if woke + SLACK > entry.at)
         });
-        if !hung && silent > limit && until > entry.at + limit {
+        // what was under way may have come late
+        let late = view.entries[..end].iter().any(|other| {
+            let path = other.host == host;
+            path && matches!(other.what, What::Stalled { to, until } if to == at.host && until > entry.at)
+        });
+        if !hung && !late && silent > limit && until > entry.at + limit {
             return Err(format!(
                 "nothing came since {:?} from {entry:?}; lost at {until:?} only: {at:?}",
                 entry.at

@@ -48,6 +48,11 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
 /// no link is up.
 pub fn allowance(view: &View<'_>, small: &Sent<'_>) -> Option<Duration> {
     let host = view.host(small.to.node());
+    let handled = small.handled.first().copied().unwrap_or_default();
+    let mut others = view.sent.iter();
+    if others.any(|o| o.to == small.to && small.sent < o.sent && o.sent < handled) {
+        return None; // those of other nodes may have come first
+    }
     let mut lanes = BTreeSet::new();
     for other in &view.sent {
         if other.sent >= small.sent {
