@@ -91,9 +91,11 @@ impl Ports for Registry {
     fn unwatch(&self, port: &Target, link: LinkId) {
         match port {
             Target::Port(cell) => {
-                if let Some(more) = cell.lock().extras() {
+                let mut inner = cell.lock();
+                if let Some(more) = inner.extras() {
                     more.watchers.remove_link(link);
                 }
+                inner.tidy();
             }
             Target::Reply(cell) => cell.lock().watchers.remove_link(link),
         }

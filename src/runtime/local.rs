@@ -165,7 +165,9 @@ impl Registry {
         let watch = match self.find(name.as_str()) {
             Some(Target::Port(cell)) => {
                 let mut inner = cell.lock();
-                inner.extras().and_then(|more| more.watchers.remove(id))
+                let watch = inner.extras().and_then(|more| more.watchers.remove(id));
+                inner.tidy();
+                watch
             }
             Some(Target::Reply(cell)) => cell.lock().watchers.remove(id),
             None => None,

@@ -195,6 +195,11 @@ impl Inner {
         self.running = false;
         self.waker = None;
         self.mailbox.shrink();
+        self.tidy();
+    }
+
+    /// Gives back the box of what few ports have, if there is nothing in it any more.
+    pub(crate) fn tidy(&mut self) {
         if self.extras.as_ref().is_some_and(|more| more.is_empty()) {
             self.extras = None;
         }
