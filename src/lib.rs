@@ -37,6 +37,7 @@ pub use api::{
 };
 pub use proto::{
     codec::{Format, FormatCodec, from_value, to_value},
+    db::name::{Family, WriteRefused},
     handshake::{Mode, Secret, Secrets},
     id::{Incarnation, NodeId, ParseIdError, PortId, PortName},
     limits::Limits,

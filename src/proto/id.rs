@@ -334,6 +334,19 @@ impl FromStr for Incarnation {
     }
 }
 
+impl Serialize for Incarnation {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Incarnation {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 fn base62(mut number: u128, width: usize) -> String {
     let mut digits = Vec::with_capacity(width.max(22));
     while number > 0 || digits.len() < width.max(1) {

@@ -55,6 +55,28 @@ pub struct Limits {
     pub accepts_per_second: u32,
     /// Accepted connections in one burst.
     pub accepts_burst: u32,
+    /// Largest value of the database in bytes of its CBOR form.
+    pub db_value_bytes_max: usize,
+    /// Longest key of the database in bytes.
+    pub db_key_bytes_max: usize,
+    /// Families that one node may use in one life.
+    pub db_node_families_max: usize,
+    /// Entries of the database that one node may own, lately removed ones included.
+    pub db_node_entries_max: usize,
+    /// Keys and values of the database that one node may own, in bytes.
+    pub db_node_bytes_max: usize,
+    /// Entries that a global node takes from all nodes attached to it while it holds so many in all.
+    pub db_entries_max: usize,
+    /// The same for keys and values, in bytes.
+    pub db_bytes_max: usize,
+    /// Removed entries of one family that a node remembers at least, so that others learn of them one by one.
+    pub db_tombstones_max: usize,
+    /// What came through a lost home shows for this long without one (R5).
+    pub db_grace: Duration,
+    /// What a dead node owned is kept out of sight for this long, in case it was only cut off (R8).
+    pub db_retention: Duration,
+    /// Families and queries that one attached node may have open at its home.
+    pub db_subscriptions_max: usize,
 }
 
 impl Default for Limits {
@@ -82,6 +104,17 @@ impl Default for Limits {
             handshakes_max: 16,
             accepts_per_second: 1_000,
             accepts_burst: 1_000,
+            db_value_bytes_max: 256 << 10,
+            db_key_bytes_max: 1_024,
+            db_node_families_max: 1_000,
+            db_node_entries_max: 200_000,
+            db_node_bytes_max: 64 << 20,
+            db_entries_max: 4_000_000,
+            db_bytes_max: 1 << 30,
+            db_tombstones_max: 1_000,
+            db_grace: Duration::from_secs(5),
+            db_retention: Duration::from_secs(3_600),
+            db_subscriptions_max: 1_024,
         }
     }
 }

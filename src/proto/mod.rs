@@ -2,12 +2,13 @@
 //!
 //! Inputs are `handle_*` methods and commands; what they ask for comes back as data. Time is a parameter
 //! ([`limits::Now`]), randomness a seed or bytes given by the caller. No input panics. An import never points up:
-//! `limits, id, naming` → `value` → `codec` → `message` → `handshake | link | peers | ports | monitor | policy` →
+//! `limits, id, naming` → `value` → `codec` → `message` → `handshake | link | peers | ports | monitor | policy | db` →
 //! `node`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod close;
 pub mod codec;
+pub mod db;
 pub mod handshake;
 pub mod id;
 pub mod limits;

@@ -13,6 +13,61 @@ const KEY_CHARS: usize = 52;
 /// Between the name and the digest of the key.
 const KEY_MARK: &str = "::";
 
+/// A pattern of node IDs: `*` stands for any characters, also none; everything else for itself.
+///
+/// ```
+/// use portmesh::proto::naming::NodePattern;
+/// let seeds: NodePattern = "seed/*".parse()?;
+/// assert!(seeds.matches(&"seed/a".parse()?));
+/// assert!(!seeds.matches(&"worker/seed/a".parse()?));
+/// # Ok::<(), portmesh::ParseIdError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePattern(String);
+
+impl NodePattern {
+    /// Whether the ID is one of them.
+    pub fn matches(&self, node: &NodeId) -> bool {
+        let mut parts = self.0.split('*');
+        let (mut rest, first) = (node.as_str(), parts.next().unwrap_or_default());
+        let Some(behind) = rest.strip_prefix(first) else {
+            return false;
+        };
+        rest = behind;
+        let mut parts = parts.peekable();
+        if parts.peek().is_none() {
+            return rest.is_empty();
+        }
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                return rest.ends_with(part);
+            }
+            match rest.find(part) {
+                Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+impl std::str::FromStr for NodePattern {
+    type Err = ParseIdError;
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        if text.is_empty() {
+            return Err(ParseIdError::Empty);
+        }
+        super::id::check(&text.replace('*', ""))?;
+        Ok(NodePattern(text.to_owned()))
+    }
+}
+
+impl std::fmt::Display for NodePattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
 /// Replaces `%n` by the host's name and every `%u` by a random part (one for all of them) in a template of a node ID.
 /// Characters of the host name that an ID cannot have become hyphens.
 ///

@@ -1,0 +1,454 @@
+//! What a node that is not global does: it is attached to one home, and follows what it asked for through the change of
+//! homes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{Broken, Db, LinkId, Output, Query, QueryId, Role, globals::apply_chunk};
+use crate::proto::{
+    db::{
+        clock::DRIFT_MAX_MS,
+        feed::{Feed, Filter},
+        item::Item,
+        name::{Family, WriteRefused},
+        shard::Entry,
+        store::Store,
+        wire::{Chunk, Known, Subscribe, Wire},
+    },
+    id::{Incarnation, NodeId},
+    limits::Now,
+};
+
+/// Parts of this node's shard that its home has not answered yet.
+const IN_FLIGHT_MAX: u32 = 32;
+
+/// The link to the home of this node.
+#[derive(Debug)]
+pub(super) struct HomeLink {
+    attached: bool,
+    feed: Feed,
+    in_flight: u32,
+}
+
+/// What this node asked its home for.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    query: Query,
+    /// It ends with its answer.
+    once: Option<QueryId>,
+    pub(super) store: Store,
+    /// Owners of whom the present home has told.
+    confirmed: BTreeSet<NodeId>,
+    synced: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Leaf {
+    pub(super) home: Option<LinkId>,
+    /// Homes of this life, the present one included.
+    counter: u64,
+    /// What came through the lost home and was not told of by another one shows until then.
+    grace: Option<Duration>,
+    pub(super) subs: BTreeMap<u64, Subscription>,
+}
+
+impl Leaf {
+    pub(super) fn grace_until(&self) -> Option<Duration> {
+        self.grace
+    }
+
+    /// The standing subscription to a family.
+    pub(super) fn standing(&mut self, family: &Family) -> Option<&mut Subscription> {
+        self.subs.values_mut().find(|sub| {
+            sub.once.is_none() && matches!(&sub.query, Query::Family(other) if other == family)
+        })
+    }
+}
+
+impl Subscription {
+    pub(super) fn answers(&self, query: QueryId) -> bool {
+        self.once == Some(query)
+    }
+
+    pub(super) fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// What it says when it is asked for again.
+    fn known(&self, me: &NodeId) -> Vec<Known> {
+        self.store
+            .owners()
+            .filter(|(node, _)| *node != me)
+            .map(|(node, shard)| (node.clone(), shard.life(), shard.version()))
+            .collect()
+    }
+
+    /// Forgets everything but what this node owns itself.
+    fn clear(&mut self, me: &NodeId) {
+        let others: Vec<NodeId> = self
+            .store
+            .owners()
+            .map(|(node, _)| node.clone())
+            .filter(|node| node != me)
+            .collect();
+        for node in others {
+            self.store.remove(&node);
+        }
+    }
+}
+
+impl Db {
+    /// Takes one of the global nodes that are linked as home, where there is none.
+    pub(super) fn look_for_home(&mut self, now: Now) {
+        if self.config.global || self.leaf.home.is_some() {
+            return;
+        }
+        let candidates: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.says_global && self.trusts(&link.node))
+            .map(|(id, _)| *id)
+            .collect();
+        // not all of a mesh to the same one
+        let pick = self.jitter(Duration::from_nanos(1 << 32)).as_nanos() as usize;
+        let Some(&link) = candidates.get(pick.checked_rem(candidates.len()).unwrap_or(0)) else {
+            return;
+        };
+        let me = self.config.node.clone();
+        let Some(state) = self.links.get_mut(&link) else {
+            return;
+        };
+        state.role = Role::Home(Box::new(HomeLink {
+            attached: false,
+            feed: Feed::new(0, Filter::All),
+            in_flight: 0,
+        }));
+        let node = state.node.clone();
+        self.leaf.home = Some(link);
+        self.leaf.counter += 1;
+        let counter = self.leaf.counter;
+        let version = self.store.shard(&me).map_or(0, |shard| shard.version());
+        self.say(link, Wire::Attach { counter, version });
+        self.outputs.push_back(Output::Keep(node.clone(), true));
+        self.learn_global(&node, Vec::new(), now);
+    }
+
+    fn home_link(&mut self, link: LinkId) -> Option<(&NodeId, &mut HomeLink)> {
+        let state = self.links.get_mut(&link)?;
+        match &mut state.role {
+            Role::Home(home) => Some((&state.node, home)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn handle_attached(
+        &mut self,
+        link: LinkId,
+        version: u64,
+        wall_ms: u64,
+        now: Now,
+    ) -> Result<(), Broken> {
+        let (me, life) = (self.config.node.clone(), self.config.life);
+        let Some((node, home)) = self.home_link(link) else {
+            return Err("it says that it is a home, and was not asked");
+        };
+        let node = node.clone();
+        home.attached = true;
+        home.feed.knows((me.clone(), life, version));
+        home.feed.mark(&me);
+        self.ready.insert(link);
+        let skew = i64::try_from(wall_ms)
+            .unwrap_or(i64::MAX)
+            .saturating_sub(i64::try_from(now.wall_ms).unwrap_or(i64::MAX));
+        if skew.unsigned_abs() > DRIFT_MAX_MS {
+            self.outputs.push_back(Output::Skew(node.clone(), skew));
+        }
+        self.outputs.push_back(Output::Home(Some(node)));
+        let ids: Vec<u64> = self.leaf.subs.keys().copied().collect();
+        for id in ids {
+            self.ask(id);
+        }
+        Ok(())
+    }
+
+    /// Asks the home for a subscription, if there is one.
+    pub(super) fn ask(&mut self, id: u64) {
+        let Some(link) = self.leaf.home else { return };
+        if !self.home_link(link).is_some_and(|(_, home)| home.attached) {
+            return;
+        }
+        let Some(sub) = self.leaf.subs.get(&id) else {
+            return;
+        };
+        let (family, key) = match &sub.query {
+            Query::Family(family) => (family.clone(), None),
+            Query::Key(family, key) => (family.clone(), Some(key.clone())),
+        };
+        let wire = Wire::Subscribe(Subscribe {
+            sub: id,
+            family,
+            key,
+            once: sub.once.is_some(),
+            known: sub.known(&self.config.node),
+        });
+        self.say(link, wire);
+    }
+
+    pub(super) fn lose_home(&mut self, link: LinkId, now: Now) {
+        if self.leaf.home != Some(link) {
+            return;
+        }
+        self.leaf.home = None;
+        self.leaf.grace = Some(now.mono + self.config.limits.db_grace);
+        let me = self.config.node.clone();
+        for sub in self.leaf.subs.values_mut() {
+            sub.confirmed.clear();
+            if sub.once.is_some() {
+                sub.clear(&me);
+            }
+        }
+        for known in self.globals.values_mut() {
+            known.next = known.next.min(now.mono);
+        }
+        self.outputs.push_back(Output::Home(None));
+        self.look_for_home(now);
+        self.want_globals(now);
+    }
+
+    /// What came through the lost home and is not told of by another one is gone.
+    pub(super) fn end_grace(&mut self, now: Now) {
+        if self.leaf.grace.is_none_or(|until| until > now.mono) {
+            return;
+        }
+        self.leaf.grace = None;
+        let me = self.config.node.clone();
+        for sub in self.leaf.subs.values_mut() {
+            let lost: Vec<NodeId> = sub
+                .store
+                .owners()
+                .map(|(node, _)| node.clone())
+                .filter(|node| *node != me && !sub.confirmed.contains(node))
+                .collect();
+            for node in lost {
+                sub.store.remove(&node);
+            }
+        }
+    }
+
+    // --- what the home says ---
+
+    pub(super) fn handle_applied(&mut self, link: LinkId, version: u64) -> Result<(), Broken> {
+        let Some((_, home)) = self.home_link(link) else {
+            return Err("it takes changes that it was not sent");
+        };
+        home.in_flight = 0;
+        self.ready.insert(link);
+        let later = self.waits.split_off(&version.saturating_add(1));
+        for seq in std::mem::replace(&mut self.waits, later) {
+            self.outputs.push_back(Output::Written(seq, Ok(())));
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_refused(
+        &mut self,
+        link: LinkId,
+        seq: u64,
+        why: WriteRefused,
+        now: Now,
+    ) -> Result<(), Broken> {
+        if self.home_link(link).is_none() {
+            return Err("it refuses changes that it was not sent");
+        }
+        if self.waits.remove(&seq) {
+            self.outputs
+                .push_back(Output::Written(seq, Err(why.clone())));
+        }
+        let shard = self.store.shard(&self.config.node);
+        let place = shard.into_iter().flat_map(|shard| shard.families());
+        let place = place
+            .filter_map(|(family, part)| Some((family.clone(), part.key_of(seq)?.clone())))
+            .next();
+        // what was written since stands or falls for itself
+        if let Some((family, key)) = place {
+            self.erase(&family, &[&*key], now);
+            self.outputs.push_back(Output::Refused(family, key, why));
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_globals(
+        &mut self,
+        link: LinkId,
+        nodes: Vec<(NodeId, Vec<String>)>,
+        now: Now,
+    ) -> Result<(), Broken> {
+        if self.home_link(link).is_none() {
+            return Err("it names global nodes, and is no home");
+        }
+        for (node, addresses) in nodes {
+            self.learn_global(&node, addresses, now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_gone(
+        &mut self,
+        link: LinkId,
+        sub: u64,
+        owner: &NodeId,
+        life: Incarnation,
+    ) -> Result<(), Broken> {
+        if self.home_link(link).is_none() {
+            return Err("it tells of owners, and is no home");
+        }
+        if let Some(sub) = self.leaf.subs.get_mut(&sub)
+            && *owner != self.config.node
+            && sub
+                .store
+                .shard(owner)
+                .is_some_and(|shard| shard.life() <= life)
+        {
+            sub.store.remove(owner);
+            sub.confirmed.remove(owner);
+        }
+        Ok(())
+    }
+
+    /// Changes in what this node asked for.
+    pub(super) fn handle_subscribed(
+        &mut self,
+        link: LinkId,
+        chunk: Chunk,
+        now: Now,
+    ) -> Result<(), Broken> {
+        let (owner, id) = (chunk.owner.clone(), chunk.sub);
+        let Some(state) = self.links.get_mut(&link) else {
+            return Ok(());
+        };
+        let Some(sub) = self.leaf.subs.get_mut(&id) else {
+            return Ok(()); // it was taken back meanwhile
+        };
+        if owner == self.config.node || sub.store.open(&owner, chunk.life).is_none() {
+            return Ok(());
+        }
+        for (_, items) in &chunk.items {
+            for item in items {
+                if let Item::Set { stamp, .. } = item {
+                    self.clock.observe(*stamp, now.wall_ms);
+                }
+            }
+        }
+        let limits = &self.config.limits;
+        let is_whole = apply_chunk(&mut sub.store, &mut state.staging, chunk, limits);
+        sub.store.set_shown(&owner, true);
+        sub.confirmed.insert(owner);
+        if !is_whole {
+            self.ask(id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn subscription_synced(&mut self, link: LinkId, id: u64, _now: Now) {
+        if self.leaf.home != Some(link) {
+            return;
+        }
+        let Some(sub) = self.leaf.subs.get_mut(&id) else {
+            return;
+        };
+        sub.synced = true;
+        match sub.once {
+            None => sub.store.watchers.synced(None),
+            Some(query) => {
+                let answer = super::read::answer(&sub.store, &sub.query);
+                self.leaf.subs.remove(&id);
+                self.outputs.push_back(Output::Answer(query, answer));
+            }
+        }
+    }
+
+    pub(super) fn next_for_home(&mut self, link: LinkId, _now: Now) -> Option<Wire> {
+        let me = self.config.node.clone();
+        let state = self.links.get_mut(&link)?;
+        let Role::Home(home) = &mut state.role else {
+            return None;
+        };
+        if !home.attached || home.in_flight >= IN_FLIGHT_MAX {
+            return None;
+        }
+        let owner = home.feed.next_owner()?;
+        let shard = self.store.shard(&me)?;
+        let (chunk, more) = home.feed.next_chunk(&owner, shard, false)?;
+        home.in_flight += 1;
+        if more {
+            home.feed.mark(&owner);
+        }
+        Some(Wire::Chunk(chunk))
+    }
+
+    /// This node's own shard has changed: its home has to hear of it.
+    pub(super) fn mark_home(&mut self) {
+        let me = self.config.node.clone();
+        if let Some(link) = self.leaf.home
+            && let Some((_, home)) = self.home_link(link)
+        {
+            home.feed.mark(&me);
+            self.ready.insert(link);
+        }
+    }
+
+    // --- subscriptions ---
+
+    pub(super) fn new_subscription(&mut self, query: Query, once: Option<QueryId>) -> u64 {
+        let id = self.fresh_id();
+        let (me, life) = (self.config.node.clone(), self.config.life);
+        let mut store = Store::default();
+        store.open(&me, life);
+        store.set_shown(&me, true);
+        let (family, only) = match &query {
+            Query::Family(family) => (family, None),
+            Query::Key(family, key) => (family, Some(key)),
+        };
+        let own = self.store.shard(&me);
+        let part = own.and_then(|shard| shard.family(family.as_str()));
+        for (key, entry) in part.into_iter().flat_map(|part| part.live()) {
+            if only.is_none_or(|only| only == key) {
+                store.put(&me, family, key, entry.clone());
+            }
+        }
+        let sub = Subscription {
+            query,
+            once,
+            store,
+            confirmed: BTreeSet::new(),
+            synced: false,
+        };
+        self.leaf.subs.insert(id, sub);
+        self.ask(id);
+        id
+    }
+
+    pub(super) fn end_subscription(&mut self, id: u64) {
+        self.leaf.subs.remove(&id);
+        if let Some(link) = self.leaf.home {
+            self.say(link, Wire::Unsubscribe(id));
+        }
+    }
+
+    /// What this node owns shows at once in all that it reads (R7).
+    pub(super) fn mirror(&mut self, family: &Family, key: &str, entry: &Entry) {
+        let me = self.config.node.clone();
+        for sub in self.leaf.subs.values_mut() {
+            let concerns = match &sub.query {
+                Query::Family(other) => other == family,
+                Query::Key(other, only) => other == family && **only == *key,
+            };
+            if concerns {
+                sub.store.put(&me, family, &key.into(), entry.clone());
+            }
+        }
+    }
+}

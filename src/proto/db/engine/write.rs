@@ -1,0 +1,181 @@
+//! What this node owns: its own writes, seen by itself at once (R7), and what it tells of itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::Db;
+use crate::proto::{
+    db::{
+        clock::Stamp,
+        item::{self, Packed},
+        name::{self, Family, WriteRefused, system},
+        shard::Entry,
+    },
+    id::NodeId,
+    limits::Now,
+};
+
+/// Addresses of one node.
+const ADDRESSES_MAX: usize = 16;
+
+/// What a node tells of itself in the family `'nodes`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Advert {
+    /// Where it can be dialled.
+    pub addr: Vec<String>,
+    /// Whether it is a global node, as it says itself.
+    pub global: bool,
+    /// The version of its program.
+    pub version: String,
+}
+
+impl Db {
+    /// Sets an entry. It shows at once here; its home may refuse it later. Returns the number of the change.
+    ///
+    /// # Errors
+    /// [`WriteRefused`]; nothing has changed.
+    pub fn set(
+        &mut self,
+        family: &Family,
+        key: &str,
+        value: Packed,
+        now: Now,
+    ) -> Result<u64, WriteRefused> {
+        let limits = &self.config.limits;
+        if family.is_system() {
+            return Err(WriteRefused::SystemFamily(family.to_string()));
+        }
+        name::check_key(key, limits.db_key_bytes_max)?;
+        item::refuse_if_large(&value, limits)?;
+        let own = self.store.shard(&self.config.node);
+        if let Some(shard) = own {
+            shard.check(family, key, value.len(), limits)?;
+        }
+        if self.config.global {
+            self.check_total(own, family, key, value.len())?;
+        }
+        self.write(family, key, value, now);
+        let own = self.store.shard(&self.config.node);
+        Ok(own.map_or(0, |shard| shard.version()))
+    }
+
+    /// Removes keys that this node owns, in one step. How many there were.
+    ///
+    /// # Errors
+    /// [`WriteRefused::SystemFamily`].
+    pub fn remove(
+        &mut self,
+        family: &Family,
+        keys: &[&str],
+        now: Now,
+    ) -> Result<usize, WriteRefused> {
+        if family.is_system() {
+            return Err(WriteRefused::SystemFamily(family.to_string()));
+        }
+        Ok(self.erase(family, keys, now))
+    }
+
+    /// Removes a key if it is still what that change made it.
+    pub fn remove_if(&mut self, family: &Family, key: &str, seq: u64, now: Now) -> bool {
+        let own = self.store.shard(&self.config.node);
+        let entry = own.and_then(|shard| shard.get(family.as_str(), key));
+        entry.is_some_and(|entry| entry.seq == seq) && self.erase(family, &[key], now) > 0
+    }
+
+    /// Whether that change has been taken by this node's home: true at once for a global node. Where it has not,
+    /// [`Output::Written`](super::Output::Written) comes for it.
+    pub fn wait_for(&mut self, seq: u64) -> bool {
+        if !self.config.global {
+            self.waits.insert(seq);
+        }
+        self.config.global
+    }
+
+    /// Nobody waits for that change any more.
+    pub fn wait_no_longer(&mut self, seq: u64) {
+        self.waits.remove(&seq);
+    }
+
+    pub(super) fn erase(&mut self, family: &Family, keys: &[&str], now: Now) -> usize {
+        let me = self.config.node.clone();
+        let mut erased = 0;
+        for key in keys {
+            let own = self.store.shard(&me);
+            if own
+                .and_then(|shard| shard.get(family.as_str(), key))
+                .is_none()
+            {
+                continue;
+            }
+            let mut seq = 0;
+            self.store.with_shard(&me, |shard| seq = shard.next_seq());
+            let entry = Entry {
+                seq,
+                stamp: Stamp::default(),
+                value: None,
+            };
+            self.mirror(family, key, &entry);
+            self.store.put(&me, family, &(*key).into(), entry);
+            erased += 1;
+        }
+        if erased > 0 {
+            let limits = self.config.limits.clone();
+            self.store
+                .with_shard(&me, |shard| shard.trim(family, &limits));
+            self.own_changed(family, now);
+        }
+        erased
+    }
+
+    /// Others have to hear of it.
+    pub(super) fn own_changed(&mut self, family: &Family, _now: Now) {
+        if self.config.global {
+            let me = self.config.node.clone();
+            self.mark_globals(&me);
+            self.mark_subscribers(&me, std::slice::from_ref(family));
+        } else {
+            self.mark_home();
+        }
+    }
+
+    /// Writes an entry of this node's own shard, unchecked.
+    pub(super) fn write(&mut self, family: &Family, key: &str, value: Packed, now: Now) {
+        let stamp = self.clock.tick(now.wall_ms);
+        let me = self.config.node.clone();
+        let mut seq = 0;
+        self.store.with_shard(&me, |shard| seq = shard.next_seq());
+        let value = Some(value);
+        let entry = Entry { seq, stamp, value };
+        self.mirror(family, key, &entry);
+        self.store.put(&me, family, &key.into(), entry);
+        self.own_changed(family, now);
+    }
+
+    /// Tells others of this node.
+    ///
+    /// # Errors
+    /// It is too much to be told.
+    pub fn advertise(&mut self, mut advert: Advert, now: Now) -> Result<(), WriteRefused> {
+        advert.addr.truncate(ADDRESSES_MAX);
+        let value = Packed::encode(&advert, &self.config.limits)?;
+        let key = self.config.node.as_str().to_owned();
+        self.write(&Family::system(system::NODES), &key, value, now);
+        Ok(())
+    }
+
+    /// What that node tells of itself; nobody else's word counts.
+    pub(super) fn advert(&self, node: &NodeId) -> Option<Advert> {
+        let shard = self.store.shard(node)?;
+        let entry = shard.get(system::NODES, node.as_str())?;
+        entry.value.as_ref()?.decode().ok()
+    }
+
+    pub(super) fn read_advert(&mut self, node: &NodeId, now: Now) {
+        if let Some(advert) = self.advert(node)
+            && advert.global
+            && self.config.global
+        {
+            self.learn_global(node, advert.addr, now);
+            self.tell_globals(None);
+        }
+    }
+}
