@@ -232,6 +232,8 @@ impl NodeBuilder {
                 listen: self.listen,
                 seeds: self.seeds,
                 addresses: self.addresses,
+                db: None,
+                features: Vec::new(),
             };
             let mesh = Mesh::start(config, registry.clone()).await?;
             node.inner().set_mesh(mesh);

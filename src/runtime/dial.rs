@@ -13,6 +13,7 @@ use super::{
     connection,
     driver::Event,
     entropy::Backoff,
+    links::Origin,
     shared::{Shared, Stage},
     transport::ConnectError,
 };
@@ -150,7 +151,7 @@ async fn dial<P: NodePorts>(
         };
         match established {
             Ok(established) => {
-                connection::start(shared, established, addr.clone(), true);
+                connection::start(shared, established, addr.clone(), Origin::Dialled);
                 return Ok(());
             }
             Err(error) => failures.push(Chain(&error).to_string()),
@@ -252,7 +253,8 @@ impl<P: NodePorts> Seed<P> {
             self.node = Some(node.clone());
         }
         self.shared.learn(&node, &self.addr);
-        let (_, mut ended) = connection::start(&self.shared, established, self.addr.clone(), false);
+        let addr = self.addr.clone();
+        let (_, mut ended) = connection::start(&self.shared, established, addr, Origin::Seed);
         let mut links = self.shared.links.watch();
         let linked = tokio::select! {
             biased;

@@ -13,7 +13,8 @@ use super::{
     cells::{fire, join},
     connection::{Command, End, Io, ended},
     driver::{Event, LATE},
-    shared::{LinkHandle, Shared, clean},
+    links::LinkHandle,
+    shared::{Shared, clean},
     stream::{Outgoing, flush, read_batch},
     transport::Stream,
 };
@@ -44,6 +45,7 @@ pub(super) async fn run<P: NodePorts>(
         incarnation: facts.incarnation,
         format: facts.format.clone(),
         link_timeout: shared.limits.link_timeout,
+        db: facts.db,
     };
     let session = Session::new(
         params,
@@ -199,13 +201,22 @@ impl<P: NodePorts> Reader<'_, P> {
             replies,
             frames,
             refused,
+            db,
             ..
         } = &mut self.reactions;
         for text in refused.drain(..) {
             self.shared.not_permitted(&self.handle.facts, &text);
         }
+        let mut handed = Ok(());
+        for message in db.drain(..) {
+            if let Some(db) = &self.shared.db
+                && handed.is_ok()
+            {
+                handed = db.handle(self.handle.facts.link, message);
+            }
+        }
         if replies.is_empty() && frames.is_empty() {
-            return Ok(());
+            return handed;
         }
         let now = self.shared.clock.now();
         let link = self.handle.facts.link;
@@ -246,7 +257,7 @@ impl<P: NodePorts> Reader<'_, P> {
         // the last progress may be what the writer waits for (L6)
         wake.writer |= self.handle.is_flushing();
         self.shared.wake(cell, node, wake);
-        close.map_or(Ok(()), Err)
+        close.map_or(handed, Err)
     }
 }
 
@@ -269,8 +280,8 @@ struct Writer<'a, P: NodePorts> {
 }
 
 impl<P: NodePorts> Writer<'_, P> {
-    /// Messages that cannot go over this link at all: a loss like any other (P2).
-    fn lost(&self) {
+    /// Messages that cannot go over this link at all: a loss like any other (P2). `Err`: the link cannot go on.
+    fn lost(&self) -> Result<(), CloseReason> {
         let cell = &self.handle.cell;
         let node = &self.handle.facts.node;
         let lost = cell.lock().peer.take_lost();
@@ -283,6 +294,7 @@ impl<P: NodePorts> Writer<'_, P> {
             self.shared
                 .lost(PortId::new(node.clone(), port), 1, reason.to_owned());
         }
+        lost.close.map_or(Ok(()), Err)
     }
 
     async fn run(
@@ -302,8 +314,15 @@ impl<P: NodePorts> Writer<'_, P> {
             if transmit.room {
                 cell.room.notify_waiters();
             }
-            if transmit.lost {
-                self.lost();
+            if transmit.lost
+                && let Err(reason) = self.lost()
+            {
+                return reason;
+            }
+            if transmit.db_room
+                && let Some(db) = &self.shared.db
+            {
+                db.room(self.handle.facts.link);
             }
             if !output.bytes.is_empty() {
                 match output.write(stream, patience).await {

@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use super::{
-    NodePorts, Watch,
-    auth::AuthConfig,
+    DbLinks, NodePorts, Watch,
+    auth::{AuthConfig, feature},
     cells::{PeerCell, fire},
     dial::Dials,
     driver::{Driver, Event},
@@ -30,6 +30,7 @@ use crate::proto::{
     handshake::{Credentials, HandshakeError},
     id::{Incarnation, NodeId, PortId},
     limits::Limits,
+    link::LinkId,
     message::{Message, Reason},
     monitor::WatchId,
     node::peer::{Fired, SendRefused},
@@ -65,6 +66,10 @@ pub struct MeshConfig {
     pub seeds: Vec<String>,
     /// Where nodes can be dialled.
     pub addresses: BTreeMap<NodeId, Vec<String>>,
+    /// The node's database. Without one the node takes no part in it, and does not greet as if it did.
+    pub db: Option<Arc<dyn DbLinks>>,
+    /// What the node greets with besides the features that it has anyway.
+    pub features: Vec<String>,
 }
 
 /// Why a mesh does not start. Nothing is left running.
@@ -136,11 +141,16 @@ impl<P: NodePorts> Mesh<P> {
     /// # Errors
     /// [`MeshStartError`]; nothing is left running then.
     pub async fn start(config: MeshConfig, ports: Arc<P>) -> Result<Arc<Self>, MeshStartError> {
+        let mut features = config.features;
+        if config.db.is_some() {
+            features.push(feature::DB.to_owned());
+        }
         let auth = AuthConfig::new(
             config.node.clone(),
             config.incarnation,
             &config.cluster,
             config.formats,
+            features,
             &config.limits,
             config.credentials,
         )?;
@@ -163,6 +173,7 @@ impl<P: NodePorts> Mesh<P> {
             auth,
             transport: config.transport,
             ports,
+            db: config.db,
             addresses: config.addresses,
             driver,
         }));
@@ -309,6 +320,32 @@ impl<P: NodePorts> Mesh<P> {
         let (cell, spawned) = spawned.map_err(MeshSendError::ShutDown)?;
         self.shared.wake(&cell, port.node(), spawned?);
         Ok(())
+    }
+
+    /// Sends something to the database of that link's node. Ignored when the link is gone, or is none of the database's.
+    pub fn send_db(&self, link: LinkId, message: Message) {
+        if let Some(handle) = self.shared.links.get(link).filter(|link| link.facts.db) {
+            let now = self.shared.clock.now();
+            let wake = handle.cell.lock().peer.send_db(link, message, now);
+            self.shared.wake(&handle.cell, &handle.facts.node, wake);
+        }
+    }
+
+    /// Whether the database may send more over that link; where not, [`DbLinks::room`] is called when it may, unless the
+    /// link ends before.
+    pub fn db_room(&self, link: LinkId) -> bool {
+        let handle = self.shared.links.get(link);
+        handle.is_some_and(|link| link.cell.lock().peer.db_room())
+    }
+
+    /// A link to that node is wanted, though nothing is queued for it: dials where there is none.
+    pub fn want(&self, node: &NodeId) {
+        self.shared.tell_driver(Event::Want(node.clone()));
+    }
+
+    /// Ends a link; what was accepted for its node is lost as with any link that is lost. Ignored when it is gone.
+    pub fn close_link(&self, link: LinkId, reason: CloseReason) {
+        self.shared.tell_driver(Event::End(link, reason));
     }
 
     /// Where this node listens, with the ports that the system chose.

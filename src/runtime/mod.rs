@@ -3,9 +3,10 @@
 use std::sync::Weak;
 
 use crate::proto::{
-    id::{NodeId, PortName},
+    close::CloseReason,
+    id::{Incarnation, NodeId, PortName},
     link::LinkId,
-    message::Reason,
+    message::{Message, Reason},
     node::{peer::Reply, session::Ports},
 };
 
@@ -24,6 +25,7 @@ mod failed;
 mod gate;
 mod inbound;
 mod link;
+mod links;
 mod listen;
 pub mod local;
 pub mod mesh;
@@ -61,4 +63,31 @@ pub trait NodePorts: Ports<Port: Send> + Send + Sync + 'static {
     fn link_down(&self, link: LinkId) {
         let _ = link;
     }
+}
+
+/// What a mesh tells the node's database, and asks of it. It is called with no lock held, by the driver and by the links'
+/// tasks: it must not block. It may call the mesh back.
+///
+/// Only links come here on which both nodes have the feature `db`. For each of them [`Self::link_up`] is the first call and
+/// [`Self::link_down`] the last but for calls that were under way; a call for a link that is down is to be ignored.
+pub trait DbLinks: Send + Sync {
+    /// That link is up: something may be sent over it. `features` are all that the peer says it has; `dialled_seed`: this
+    /// node opened the connection to one of its seeds.
+    fn link_up(
+        &self,
+        link: LinkId,
+        node: &NodeId,
+        incarnation: Incarnation,
+        features: &[String],
+        dialled_seed: bool,
+    );
+    /// That link is gone, and with it what was sent and not answered.
+    fn link_down(&self, link: LinkId, node: &NodeId, reason: &CloseReason);
+    /// Something came over that link.
+    ///
+    /// # Errors
+    /// The link is to end with this reason.
+    fn handle(&self, link: LinkId, message: Message) -> Result<(), CloseReason>;
+    /// More may be sent over that link, after [`mesh::Mesh::db_room`] said no.
+    fn room(&self, link: LinkId);
 }

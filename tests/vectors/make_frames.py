@@ -40,6 +40,7 @@ KINDS = {
     "DOWN": (0x15, [("port", "name"), ("reason", "rest")]),
     "FRAGMENT_FIRST": (0x18, [("lane", "u32"), ("total", "u64"), ("data", "rest")]),
     "FRAGMENT_MORE": (0x19, [("lane", "u32"), ("data", "rest")]),
+    "DB": (0x20, [("payload", "rest")]),
 }
 
 WRITE = {
@@ -90,6 +91,8 @@ frames = [
     frame("DOWN", port="work", reason=TAG),
     frame("FRAGMENT_FIRST", lane=7, total="40000", data="100004776f726b82"),
     frame("FRAGMENT_MORE", lane=7, data="00ff"),
+    frame("DB", payload="8163616c6c"),
+    frame("DB", payload=b'["all"]'.hex()),
 ]
 
 
@@ -102,7 +105,7 @@ wrong = [
     refused("a length over every limit", b"", 0xFFFFFFFF),
     refused("an unknown kind", b"\x00"),
     refused("RENEW, which nobody has switched on", b"\x05"),
-    refused("a reserved kind of the db", b"\x20"),
+    refused("a reserved kind of the db", b"\x21"),
     refused("PING with 7 bytes", b"\x01" + bytes(7)),
     refused("PING with 9 bytes", b"\x01" + bytes(9)),
     refused("ACTIVATE with a body", b"\x03\x00"),

@@ -38,6 +38,7 @@ pub mod kind {
     pub const DOWN: u8 = 0x15;
     pub const FRAGMENT_FIRST: u8 = 0x18;
     pub const FRAGMENT_MORE: u8 = 0x19;
+    pub const DB: u8 = 0x20;
 }
 
 /// What is wrong with a frame. It closes the link (P4).
@@ -172,7 +173,12 @@ pub enum Frame<'a> {
         /// The reason, encoded.
         reason: &'a [u8],
     },
-    /// The beginning of a SEND, SPAWN or KILL that comes in pieces.
+    /// Something for the database of the other node. Legal only where both have the feature `db`.
+    Db {
+        /// A list of values, encoded.
+        payload: &'a [u8],
+    },
+    /// The beginning of a SEND, SPAWN, KILL or DB that comes in pieces.
     FragmentFirst {
         /// Names it among those that are open.
         lane: u32,
@@ -228,6 +234,7 @@ impl<'a> Frame<'a> {
             Frame::Down { .. } => kind::DOWN,
             Frame::FragmentFirst { .. } => kind::FRAGMENT_FIRST,
             Frame::FragmentMore { .. } => kind::FRAGMENT_MORE,
+            Frame::Db { .. } => kind::DB,
         }
     }
 
@@ -297,6 +304,7 @@ impl<'a> Frame<'a> {
                 put_name(out, port);
                 out.extend_from_slice(reason);
             }
+            Frame::Db { payload } => out.extend_from_slice(payload),
             Frame::FragmentFirst { lane, total, data } => {
                 out.extend_from_slice(&lane.to_be_bytes());
                 out.extend_from_slice(&total.to_be_bytes());
@@ -374,6 +382,9 @@ impl<'a> Frame<'a> {
             kind::FRAGMENT_MORE => Frame::FragmentMore {
                 lane: u32::from_be_bytes(body.take()?),
                 data: body.all(),
+            },
+            kind::DB => Frame::Db {
+                payload: body.all(),
             },
             other => return Err(FrameError::UnknownKind(other)),
         };

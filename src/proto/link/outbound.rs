@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    OPEN_MESSAGES_MAX,
+    DB_BACKLOG_MAX, OPEN_MESSAGES_MAX,
     control::Control,
     downs::Downs,
     frame::{FRAME_BYTES_MIN, Frame, LENGTH_BYTES},
@@ -21,6 +21,7 @@ use crate::proto::{
     codec::Format,
     id::PortName,
     limits::{Limits, Now},
+    message::Message,
 };
 
 mod serve;
@@ -65,7 +66,19 @@ pub(crate) struct Outbound {
     /// Acknowledgements of losses that are not out yet.
     acks: usize,
     lost: Vec<(PortName, String)>,
+    db: Backlog,
     last_sent: Duration,
+}
+
+/// What waits in the lane of the database.
+#[derive(Debug)]
+struct Backlog {
+    lane: PortName,
+    bytes: usize,
+    /// Its engine was told to wait.
+    starved: bool,
+    /// Something of it cannot go over this link: its engine must not go on as if it had.
+    broken: Option<String>,
 }
 
 impl Outbound {
@@ -87,6 +100,12 @@ impl Outbound {
             starved: false,
             acks: 0,
             lost: Vec::new(),
+            db: Backlog {
+                lane: PortName::db_lane(),
+                bytes: 0,
+                starved: false,
+                broken: None,
+            },
             last_sent: Duration::ZERO,
         }
     }
@@ -163,10 +182,28 @@ impl Outbound {
         }
     }
 
+    /// Likewise something of the database, in its lane.
+    pub(crate) fn push_db(&mut self, message: Message, now: Now) {
+        let lane = self.db.lane.clone();
+        self.push(&lane, Item::Db(message), now);
+    }
+
+    /// Whether more of the database may be queued. Where not, [`Sent::db_room`] tells when.
+    pub(crate) fn db_room(&mut self) -> bool {
+        let room = self.db.bytes < DB_BACKLOG_MAX;
+        self.db.starved |= !room;
+        room
+    }
+
     /// Queues an item in the lane of its port.
     pub(crate) fn queue(&mut self, port: &PortName, item: Item) {
         let index = self.lanes.open(port);
         let size = item.payload().map_or(0, |message| message.encoded_len());
+        // news of deaths do not wait for the database
+        let is_waited_for = !item.is_db();
+        if item.is_db() {
+            self.db.bytes += size;
+        }
         if item.counts() {
             self.queued_bytes += size;
             self.queued_count += 1;
@@ -194,7 +231,7 @@ impl Outbound {
         lane.items.push_back(Entry {
             item,
             size,
-            generation: (!lane.share.is_held()).then(|| self.downs.enter()),
+            generation: (is_waited_for && !lane.share.is_held()).then(|| self.downs.enter()),
         });
         self.schedule(index);
     }
@@ -275,6 +312,8 @@ impl Outbound {
     fn leave(&mut self, entry: &Entry) {
         if entry.item.counts() {
             self.left(entry.size);
+        } else if entry.item.is_db() {
+            self.db.bytes = self.db.bytes.saturating_sub(entry.size);
         }
         if let Some(generation) = entry.generation {
             self.downs.leave(generation);
@@ -382,6 +421,11 @@ impl Outbound {
     /// Messages that could not go over this link, by port, each fenced.
     pub(crate) fn take_lost(&mut self) -> Vec<(PortName, String)> {
         std::mem::take(&mut self.lost)
+    }
+
+    /// Why something of the database could not go over this link: it cannot go on.
+    pub(crate) fn take_db_broken(&mut self) -> Option<String> {
+        self.db.broken.take()
     }
 
     /// A DOWN, behind what was queued before it.

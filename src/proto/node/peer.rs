@@ -152,6 +152,21 @@ impl<W> Peer<W> {
         Ok(self.wake())
     }
 
+    /// Sends something to the database of that link's node, in order; ignored when `link` is not the link any more. Only
+    /// where both have the feature `db`.
+    pub fn send_db(&mut self, link: LinkId, message: Message, now: Now) -> Wake {
+        if self.link == Some(link) {
+            self.out.push_db(message, now);
+        }
+        self.wake()
+    }
+
+    /// Whether fewer than [`DB_BACKLOG_MAX`](crate::proto::link::DB_BACKLOG_MAX) bytes of the database wait here. Where
+    /// not, [`Transmit::db_room`] tells when half of it is out; nothing tells when the link ends before.
+    pub fn db_room(&mut self) -> bool {
+        self.out.db_room()
+    }
+
     /// Whether a message of that size would be accepted now; for [awaiting] senders. They are told by
     /// [`Transmit::room`], and have to try again after [`Self::close`] too.
     ///
@@ -229,6 +244,7 @@ impl<W> Peer<W> {
             more: sent.more,
             room: sent.room,
             lost: sent.lost,
+            db_room: sent.db_room,
         }
     }
 
@@ -290,6 +306,10 @@ impl<W> Peer<W> {
             link: self.link,
             fired: Vec::new(),
             settle: Vec::new(),
+            close: self.out.take_db_broken().map(|text| {
+                let text = format!("what the database sent cannot go over this link: {text}");
+                CloseReason::Transport(text)
+            }),
         };
         for (port, text) in self.out.take_lost() {
             self.watches.forget_ask(&port);

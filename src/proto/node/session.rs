@@ -17,7 +17,7 @@ use crate::proto::{
     id::PortName,
     limits::{Limits, Now},
     link::{
-        frame::{self, Frame, LENGTH_BYTES, REASON_BYTES_MAX},
+        frame::{self, Frame, FrameError, LENGTH_BYTES, REASON_BYTES_MAX, kind},
         lane,
         reassembly::Reassembly,
     },
@@ -298,6 +298,9 @@ impl<P: Ports> Session<P> {
             Frame::FragmentFirst { lane, total, data } => {
                 let max = self.payload_bytes_max().saturating_add(HEAD_BYTES_MAX);
                 let room = self.kept_max().saturating_sub(self.kept());
+                if data.first() == Some(&kind::DB) && !self.params.db {
+                    return Err(FrameError::UnknownKind(kind::DB).into());
+                }
                 if let Some(whole) = self.open.handle_first(lane, total, data, max, room)? {
                     self.handle_whole(whole, cx)?;
                 }
@@ -307,7 +310,7 @@ impl<P: Ports> Session<P> {
                     self.handle_whole(whole, cx)?;
                 }
             }
-            Frame::Send { .. } | Frame::Spawn { .. } | Frame::Kill { .. } => {
+            Frame::Send { .. } | Frame::Spawn { .. } | Frame::Kill { .. } | Frame::Db { .. } => {
                 self.handle_payload(frame, Bytes::copy_from_slice, cx)?;
             }
         }
@@ -367,6 +370,14 @@ impl<P: Ports> Session<P> {
                 let reason = self.reason(reason)?;
                 let wait = Duration::from_millis(wait_ms.into()).min(self.limits.kill_wait);
                 self.kill(&name, reason, wait, cost, cx);
+            }
+            Frame::Db { .. } if !self.params.db => {
+                return Err(FrameError::UnknownKind(kind::DB).into());
+            }
+            Frame::Db { payload } => {
+                self.check_size(payload.len())?;
+                self.done += lane::cost(1 + payload.len());
+                cx.out.db.push(Message::from_wire(own(payload), format));
             }
             _ => {}
         }

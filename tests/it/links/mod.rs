@@ -1,6 +1,7 @@
 //! Links between nodes, over the memory network under paused time: each test is named after what the contract promises.
 
 mod conformance;
+mod db;
 mod flow;
 mod loss;
 #[cfg(unix)]

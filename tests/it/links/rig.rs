@@ -331,6 +331,8 @@ impl Rig {
             listen: vec![listen.to_owned()],
             seeds: Vec::new(),
             addresses: BTreeMap::new(),
+            db: None,
+            features: Vec::new(),
         }
     }
 

@@ -164,6 +164,7 @@ impl Node {
             incarnation: hello.incarnation,
             format,
             link_timeout: self.limits.link_timeout,
+            db: false,
         };
         let now = w.now();
         let session = Session::new(session, &self.limits, Policy::default(), now);

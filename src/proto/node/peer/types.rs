@@ -156,6 +156,8 @@ pub struct Transmit {
     /// Accepted messages cannot go over this link (too large for this peer, or its format cannot carry them): call
     /// [`Peer::take_lost`](super::Peer::take_lost).
     pub lost: bool,
+    /// The database may send more, after [`Peer::db_room`](super::Peer::db_room) told it to wait.
+    pub db_room: bool,
 }
 
 /// What [`Peer::take_lost`](super::Peer::take_lost) asks for.
@@ -167,6 +169,8 @@ pub struct Lost<W> {
     pub fired: Vec<Fired<W>>,
     /// Then settle the losses on these ports.
     pub settle: Vec<PortName>,
+    /// What the database sent cannot go over this link: close it with this.
+    pub close: Option<CloseReason>,
 }
 
 /// What [`Peer::handle`](super::Peer::handle) asks for.

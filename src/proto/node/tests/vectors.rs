@@ -25,6 +25,7 @@ fn check(kind: &str, fields: &Value, bytes: &[u8]) {
         "SEND" => (data("payload"), vec![], vec![], vec![]),
         "SPAWN" => (vec![], data("args"), vec![], vec![]),
         "KILL" | "DOWN" => (vec![], vec![], data("reason"), vec![]),
+        "DB" => (data("payload"), vec![], vec![], vec![]),
         "FRAGMENT_FIRST" | "FRAGMENT_MORE" => (vec![], vec![], vec![], data("data")),
         _ => Default::default(),
     };
@@ -81,6 +82,7 @@ fn check(kind: &str, fields: &Value, bytes: &[u8]) {
             lane: number("lane") as u32,
             data: &rest,
         },
+        "DB" => Frame::Db { payload: &payload },
         other => panic!("{other}"),
     };
     let mut written = Vec::new();
@@ -100,7 +102,7 @@ fn every_kind_of_frame_is_on_the_wire_what_the_vectors_say() {
         kinds.insert(bytes[4]);
         check(vector["kind"].as_str().unwrap(), &vector["fields"], &bytes);
     }
-    assert_eq!(kinds.len(), 17);
+    assert_eq!(kinds.len(), 18);
 }
 
 #[test]
