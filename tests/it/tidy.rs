@@ -37,6 +37,7 @@ const PROTO: &[&[&[&str]]] = &[
         &["monitor"],
         &["ports"],
         &["policy"],
+        &["seeds"],
     ],
     &[&["node"]],
 ];
