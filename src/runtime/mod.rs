@@ -2,6 +2,7 @@
 
 use std::sync::Weak;
 
+use self::transport::BoxFuture;
 use crate::proto::{
     id::{NodeId, PortName},
     link::LinkId,
@@ -27,10 +28,12 @@ mod link;
 mod listen;
 pub mod local;
 pub mod mesh;
+mod places;
 pub mod port;
 pub mod registry;
 pub mod reply;
 mod runner;
+mod seeds;
 mod shared;
 mod stream;
 pub mod transport;
@@ -61,4 +64,11 @@ pub trait NodePorts: Ports<Port: Send> + Send + Sync + 'static {
     fn link_down(&self, link: LinkId) {
         let _ = link;
     }
+}
+
+/// Knows where nodes listen that this one has no address of (L3): the db, or a test's own.
+pub trait Directory: Send + Sync + 'static {
+    /// The addresses of that node, the best first; none where it is not known. It may wait for news: the caller bounds the
+    /// time, and drops the future when a link comes up meanwhile.
+    fn lookup<'a>(&'a self, node: &'a NodeId) -> BoxFuture<'a, Vec<String>>;
 }

@@ -329,8 +329,11 @@ impl Rig {
             transport,
             credentials: Credentials::in_memory(),
             listen: vec![listen.to_owned()],
+            advertise: Vec::new(),
             seeds: Vec::new(),
             addresses: BTreeMap::new(),
+            global: None,
+            directory: None,
         }
     }
 
