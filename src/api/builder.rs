@@ -41,7 +41,7 @@ use crate::{
 /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
 /// let node = Node::builder("worker/%n/%u")
 ///     .identity(Identity::from_pem_file("node.pem")?) // or .secret(Secret::from_file("mesh.secret")?)
-///     .listen("0.0.0.0:4040")
+///     .listen("*:4040")
 ///     .seed("seed.example.net:4040")
 ///     .spawnable("count.words", async |cx: &Init, (lines_from,): (PortId,)| { /* … */ })
 ///     .start()
@@ -59,7 +59,9 @@ pub struct NodeBuilder {
     cluster: Option<String>,
     transport: Option<SharedTransport>,
     listen: Vec<String>,
+    advertise: Vec<String>,
     seeds: Vec<String>,
+    global: Option<bool>,
     addresses: BTreeMap<NodeId, Vec<String>>,
     formats: Vec<Format>,
     limits: Limits,
@@ -80,7 +82,9 @@ impl NodeBuilder {
             cluster: None,
             transport: None,
             listen: Vec::new(),
+            advertise: Vec::new(),
             seeds: Vec::new(),
+            global: None,
             addresses: BTreeMap::new(),
             formats: Vec::new(),
             limits: Limits::default(),
@@ -126,13 +130,30 @@ impl NodeBuilder {
         self
     }
 
-    /// Listens there: `host:port`, port 0 for any. Several are possible.
+    /// Listens there: `host:port`, `*` for every local address or for a port that the system picks, no port for 4040.
+    /// Several are possible; a node that listens nowhere is private.
     pub fn listen(mut self, addr: impl Into<String>) -> Self {
         self.listen.push(addr.into());
         self
     }
 
-    /// An address that is tried at the start, and again until it answers, to find the mesh (L4). Several are possible.
+    /// Where others reach the listeners, `host:port`, where that is not where they listen: behind a translation of
+    /// addresses, in a container. Several are possible. Default: the listen addresses, with the addresses of this host's
+    /// interfaces for `*`.
+    pub fn advertise(mut self, addr: impl Into<String>) -> Self {
+        self.advertise.push(addr.into());
+        self
+    }
+
+    /// Whether this is a global node. Default: it is when it has no seed but itself.
+    pub fn global(mut self, global: bool) -> Self {
+        self.global = Some(global);
+        self
+    }
+
+    /// An address that is tried at the start, and again until it answers, to find the mesh (L4): `host:port`, no port for
+    /// 4040. The name is resolved anew at every try, and all its addresses are used. It may be this node's own. Several
+    /// are possible.
     pub fn seed(mut self, addr: impl Into<String>) -> Self {
         self.seeds.push(addr.into());
         self
@@ -202,8 +223,10 @@ impl NodeBuilder {
                 source,
             }
         })?;
-        let has_mesh =
-            !(self.listen.is_empty() && self.seeds.is_empty() && self.addresses.is_empty());
+        let has_mesh = !(self.listen.is_empty()
+            && self.advertise.is_empty()
+            && self.seeds.is_empty()
+            && self.addresses.is_empty());
         let incarnation = entropy::incarnation()?;
         let registry = Registry::new(RegistryConfig {
             node: name.clone(),
@@ -230,10 +253,13 @@ impl NodeBuilder {
                 transport,
                 credentials,
                 listen: self.listen,
+                advertise: self.advertise,
                 seeds: self.seeds,
                 addresses: self.addresses,
                 db: None,
                 features: Vec::new(),
+                global: self.global,
+                directory: None,
             };
             let mesh = Mesh::start(config, registry.clone()).await?;
             node.inner().set_mesh(mesh);

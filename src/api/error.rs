@@ -36,7 +36,7 @@ pub enum StartError {
     /// The operating system gives no random bytes.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// The mesh does not start: an address to listen on is taken or not this host's.
+    /// The mesh does not start: an address to listen on is taken or not this host's, or one to dial can never be dialled.
     #[error(transparent)]
     Mesh(#[from] MeshStartError),
 }

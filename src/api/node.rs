@@ -427,6 +427,12 @@ impl Node {
             .unwrap_or_default()
     }
 
+    /// Where others can reach this node: what is advertised, else what its listeners come to. Empty for a private node.
+    pub fn advertised(&self) -> Vec<String> {
+        let mesh = self.mesh();
+        mesh.map(|mesh| mesh.advertised()).unwrap_or_default()
+    }
+
     /// Counters, and what is held now.
     pub fn stats(&self) -> NodeStats {
         NodeStats {

@@ -1,7 +1,7 @@
 //! The mesh of one node: what is sent to other nodes, their links, and who may connect.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     pin::pin,
     sync::{Arc, Weak},
@@ -9,24 +9,27 @@ use std::{
 };
 
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot, watch},
     time::timeout,
 };
 
 use super::{
-    DbLinks, NodePorts, Watch,
+    DbLinks, Directory, NodePorts, Watch,
     auth::{AuthConfig, feature},
     cells::{PeerCell, fire},
     dial::Dials,
     driver::{Driver, Event},
     events::{LinkInfo, MeshStats, NodeEvent},
     listen,
+    places::Places,
+    seeds::{self, SeedsHandle},
     shared::{Parts, Shared},
     transport::{ConnectError, SharedTransport},
 };
 use crate::proto::{
     close::CloseReason,
     codec::Format,
+    db::engine::GLOBAL,
     handshake::{Credentials, HandshakeError},
     id::{Incarnation, NodeId, PortId},
     limits::Limits,
@@ -62,6 +65,8 @@ pub struct MeshConfig {
     pub credentials: Credentials,
     /// Where to listen.
     pub listen: Vec<String>,
+    /// Where others reach the listeners; none: as the transport sees it.
+    pub advertise: Vec<String>,
     /// Addresses that are tried until they answer, and again when their node goes (L4).
     pub seeds: Vec<String>,
     /// Where nodes can be dialled.
@@ -70,6 +75,10 @@ pub struct MeshConfig {
     pub db: Option<Arc<dyn DbLinks>>,
     /// What the node greets with besides the features that it has anyway.
     pub features: Vec<String>,
+    /// Whether this node is a global one; `None`: when it has no seed but itself.
+    pub global: Option<bool>,
+    /// Asked for nodes that no address is known of, or none that answers (L3).
+    pub directory: Option<Arc<dyn Directory>>,
 }
 
 /// Why a mesh does not start. Nothing is left running.
@@ -87,6 +96,23 @@ pub enum MeshStartError {
         /// Why.
         #[source]
         source: ConnectError,
+    },
+    /// A seed, an address of a node or one to advertise can never be dialled.
+    #[error("{what} cannot be used")]
+    Address {
+        /// What it is for.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: ConnectError,
+    },
+    /// There is nothing to advertise.
+    #[error(
+        "{addr:?} is to be advertised, but this node listens nowhere: give a listen address too"
+    )]
+    NothingToAdvertise {
+        /// The first address.
+        addr: String,
     },
 }
 
@@ -123,14 +149,17 @@ impl From<SendRefused> for MeshSendError {
 /// nothing.
 pub struct Mesh<P: NodePorts> {
     shared: Arc<Shared<P>>,
-    listen_addrs: Vec<String>,
+    places: Places,
+    global: bool,
+    seeds: SeedsHandle,
 }
 
 impl<P: NodePorts> fmt::Debug for Mesh<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mesh")
             .field("node", &self.shared.node)
-            .field("listen_addrs", &self.listen_addrs)
+            .field("listen_addrs", &self.places.listen)
+            .field("global", &self.global)
             .finish_non_exhaustive()
     }
 }
@@ -140,10 +169,33 @@ impl<P: NodePorts> Mesh<P> {
     ///
     /// # Errors
     /// [`MeshStartError`]; nothing is left running then.
-    pub async fn start(config: MeshConfig, ports: Arc<P>) -> Result<Arc<Self>, MeshStartError> {
+    pub async fn start(mut config: MeshConfig, ports: Arc<P>) -> Result<Arc<Self>, MeshStartError> {
+        config.complete()?;
+        let mut listeners = Vec::new();
+        for addr in &config.listen {
+            let listener = config.transport.listen(addr).await;
+            let listener = listener.map_err(|source| MeshStartError::Listen {
+                addr: addr.clone(),
+                source,
+            })?;
+            listeners.push(listener);
+        }
+        let places = Places {
+            listen: listeners.iter().map(|l| l.local_addr()).collect(),
+            advertise: config.advertise,
+        };
+        let global = match config.global {
+            Some(global) => global,
+            None => places.has_all(&config.transport, &config.seeds).await,
+        };
+        // what the greeting says of this node has to be known by now
         let mut features = config.features;
-        if config.db.is_some() {
+        if let Some(db) = &config.db {
             features.push(feature::DB.to_owned());
+            if global {
+                features.push(GLOBAL.to_owned());
+            }
+            db.begin(global);
         }
         let auth = AuthConfig::new(
             config.node.clone(),
@@ -154,16 +206,6 @@ impl<P: NodePorts> Mesh<P> {
             &config.limits,
             config.credentials,
         )?;
-        let mut listeners = Vec::new();
-        for addr in &config.listen {
-            let listener = config.transport.listen(addr).await;
-            let listener = listener.map_err(|source| MeshStartError::Listen {
-                addr: addr.clone(),
-                source,
-            })?;
-            listeners.push(listener);
-        }
-        let listen_addrs: Vec<_> = listeners.iter().map(|l| l.local_addr()).collect();
         let peers = Peers::new(config.node.clone(), config.incarnation, &config.limits);
         let (driver, events) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(Parts {
@@ -180,17 +222,20 @@ impl<P: NodePorts> Mesh<P> {
         let sink: Weak<Shared<P>> = Arc::downgrade(&shared);
         shared.ports.attach(sink);
         tracing::info!(
-            node = %shared.node, incarnation = %config.incarnation, listen_addrs = ?listen_addrs,
-            "node started"
+            node = %shared.node, incarnation = %config.incarnation, global, listen_addrs = ?places.listen,
+            advertised = ?places.advertised(&shared.transport), "node started"
         );
         for listener in listeners {
             listen::start(&shared, listener);
         }
-        let dials = Dials::new(shared.clone(), &config.seeds);
+        let seeds = seeds::start(&shared, config.seeds, places.clone());
+        let dials = Dials::new(shared.clone(), seeds.untried.clone(), config.directory);
         tokio::spawn(Driver::new(shared.clone(), peers, events, dials).run());
         Ok(Arc::new(Mesh {
             shared,
-            listen_addrs,
+            places,
+            global,
+            seeds,
         }))
     }
 
@@ -350,7 +395,35 @@ impl<P: NodePorts> Mesh<P> {
 
     /// Where this node listens, with the ports that the system chose.
     pub fn listen_addrs(&self) -> Vec<String> {
-        self.listen_addrs.clone()
+        self.places.listen.clone()
+    }
+
+    /// Where others can reach this node: what is configured, else what the transport makes of the listen addresses now.
+    /// Empty for a private node.
+    pub fn advertised(&self) -> Vec<String> {
+        self.places.advertised(&self.shared.transport)
+    }
+
+    /// Whether this node is a global one.
+    pub fn is_global(&self) -> bool {
+        self.global
+    }
+
+    /// The nodes that answered last at the addresses of this node's seeds, as they proved there. One is in it before its
+    /// link from there is up, and until another answers at its address.
+    pub fn seed_nodes(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.seeds.nodes.clone()
+    }
+
+    /// How many seeds have not been tried once, to the end.
+    pub fn seeds_untried(&self) -> watch::Receiver<usize> {
+        self.seeds.untried.clone()
+    }
+
+    /// Whether this node has all it wants of its seeds: then those that have answered once are left alone until it no
+    /// longer has.
+    pub fn set_attached(&self, attached: bool) {
+        self.seeds.attached.send_replace(attached);
     }
 
     /// The links that are up, by node ID.

@@ -209,7 +209,7 @@ fn exit_codes_tell_failures_apart() {
     Ended::of(portmesh(mesh.path()).args(["run", "--id", "x"])).code(8);
     Ended::of(portmesh(mesh.path()).args(["run", "--identity", "no-such.pem"])).code(8);
     mesh.ask(&["ping", "a", "--id", "somebody"]).code(8);
-    Ended::of(portmesh(mesh.path()).args(["run", "--identity", "a.pem", "--listen", "nowhere"]))
+    Ended::of(portmesh(mesh.path()).args(["run", "--identity", "a.pem", "--listen", ":4040"]))
         .code(8);
 }
 
