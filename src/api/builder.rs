@@ -21,10 +21,11 @@ use crate::{
         handshake::{Credentials, DEFAULT_CLUSTER, Secrets},
         id::NodeId,
         limits::Limits,
-        naming,
+        naming::{self, NodePattern},
         policy::Policy,
     },
     runtime::{
+        db::{DbConfig, DbHost},
         entropy,
         mesh::{Mesh, MeshConfig},
         registry::{Function, Registry, RegistryConfig},
@@ -51,6 +52,7 @@ use crate::{
 #[must_use = "nothing is started before `.start().await`"]
 pub struct NodeBuilder {
     name: String,
+    trusted: Vec<NodePattern>,
     #[cfg(feature = "tls")]
     identity: Option<Identity>,
     secrets: Option<Secrets>,
@@ -74,6 +76,7 @@ impl NodeBuilder {
     pub(crate) fn new(name: String) -> Self {
         NodeBuilder {
             name,
+            trusted: Vec::new(),
             #[cfg(feature = "tls")]
             identity: None,
             secrets: None,
@@ -159,6 +162,20 @@ impl NodeBuilder {
         self
     }
 
+    /// Takes nodes of these IDs for global nodes when they say that they are, besides those that answer at this node's
+    /// seeds. Nobody becomes one by their own word. See [`Self::global`].
+    ///
+    /// ```no_run
+    /// # use portmesh::Node;
+    /// # fn example() -> Result<(), portmesh::ParseIdError> {
+    /// let builder = Node::builder("seed/a").listen("*:4040").global(true).trust_global("seed/*".parse()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn trust_global(mut self, nodes: NodePattern) -> Self {
+        self.trusted.push(nodes);
+        self
+    }
+
     /// Where a node can be reached. Several a node are possible.
     pub fn address(mut self, node: NodeId, addr: impl Into<String>) -> Self {
         self.addresses.entry(node).or_default().push(addr.into());
@@ -235,7 +252,17 @@ impl NodeBuilder {
             policy: self.policy.clone(),
             functions: std::mem::take(&mut self.functions),
         });
-        let node = Node::new(registry.clone());
+        let db = DbHost::new(
+            DbConfig {
+                node: name.clone(),
+                life: incarnation,
+                trusted: std::mem::take(&mut self.trusted),
+                limits: self.limits.clone(),
+                seed: u64::from_le_bytes(entropy::random()?),
+            },
+            registry.event_sender(),
+        );
+        let node = Node::new(registry.clone(), db.clone());
         let _ = self.node.set(node.downgrade());
         node_port::open(&node);
         if has_mesh {
@@ -256,13 +283,16 @@ impl NodeBuilder {
                 advertise: self.advertise,
                 seeds: self.seeds,
                 addresses: self.addresses,
-                db: None,
+                db: Some(db.clone()),
                 features: Vec::new(),
                 global: self.global,
-                directory: None,
+                directory: Some(db.clone()),
             };
             let mesh = Mesh::start(config, registry.clone()).await?;
-            node.inner().set_mesh(mesh);
+            node.inner().set_mesh(mesh.clone());
+            db.attach(&mesh);
+        } else {
+            db.begin_alone();
         }
         registry.release();
         Ok(node)

@@ -157,6 +157,8 @@ impl Node {
             peer_frame_bytes_max: hello.frame_max as usize,
             peer_message_bytes_max: hello.message_max as usize,
             keepalive: hello.link_timeout.min(self.limits.link_timeout) / 4,
+            retire: true,
+            pinned: false,
         };
         let session = SessionParams {
             link,
@@ -165,6 +167,7 @@ impl Node {
             format,
             link_timeout: self.limits.link_timeout,
             db: false,
+            retire: true,
         };
         let now = w.now();
         let session = Session::new(session, &self.limits, Policy::default(), now);
