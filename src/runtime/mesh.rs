@@ -180,7 +180,11 @@ impl<P: NodePorts> Mesh<P> {
         };
         let global = match config.global {
             Some(global) => global,
-            None => places.has_all(&config.transport, &config.seeds).await,
+            None => {
+                places
+                    .has_all(&config.transport, config.seeds.clone())
+                    .await
+            }
         };
         // here the greeting is made: what it is to say of this node, as that it is global, is known by now
         let auth = AuthConfig::new(
