@@ -447,6 +447,11 @@ impl Node {
         mesh.map(|mesh| mesh.advertised()).unwrap_or_default()
     }
 
+    /// Whether this is a global node of its mesh.
+    pub fn is_global(&self) -> bool {
+        self.mesh().is_some_and(|mesh| mesh.is_global())
+    }
+
     /// Counters, and what is held now.
     pub fn stats(&self) -> NodeStats {
         NodeStats {

@@ -186,7 +186,11 @@ impl<P: NodePorts> Mesh<P> {
         };
         let global = match config.global {
             Some(global) => global,
-            None => places.has_all(&config.transport, &config.seeds).await,
+            None => {
+                places
+                    .has_all(&config.transport, config.seeds.clone())
+                    .await
+            }
         };
         // what the greeting says of this node has to be known by now
         let mut features = config.features;

@@ -36,9 +36,9 @@ impl Places {
     }
 
     /// Whether all of them do. Asked at the same time, since names may take theirs to resolve.
-    pub(super) async fn has_all(&self, transport: &SharedTransport, addrs: &[String]) -> bool {
+    pub(super) async fn has_all(&self, transport: &SharedTransport, addrs: Vec<String>) -> bool {
         let mut asked = JoinSet::new();
-        for addr in addrs.iter().cloned() {
+        for addr in addrs {
             let (places, transport) = (self.clone(), transport.clone());
             asked.spawn(async move { places.has(&transport, &addr).await });
         }

@@ -98,7 +98,7 @@ pub(crate) async fn run(args: Args, out: Output) -> Outcome {
         format!("ready: {} listens on {}", node.id(), at(&listen)),
         &json!({
             "event": "ready", "node": node.id(), "incarnation": node.incarnation().to_string(), "listen": listen,
-            "advertised": node.advertised(),
+            "advertised": node.advertised(), "global": node.is_global(),
         }),
     );
     loop {

@@ -1,5 +1,5 @@
 //! The schedule of the seeds, step by step in tables, and that none is ever forgotten.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use proptest::prelude::*;
 
