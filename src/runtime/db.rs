@@ -620,7 +620,18 @@ impl Directory for DbHost {
         Box::pin(async move {
             // what it says itself, and where it was before when nobody lists it
             let mut found = Vec::new();
-            if self.is_global() == Ok(false) {
+            let known = self.with(|state, _| {
+                let known = state.db.global_addresses(node);
+                (state.db.is_global(), known, state.db.home().is_some())
+            });
+            let Some((is_global, known, has_home)) = known else {
+                return found;
+            };
+            if !is_global {
+                if !known.is_empty() && !has_home {
+                    // another home is looked for: there is nobody to ask
+                    return known;
+                }
                 let family = Family::system(system::NODES);
                 let query = Query::Key(family, node.as_str().into());
                 if let Ok(answer) = self.query(query).await {

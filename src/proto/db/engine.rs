@@ -450,7 +450,9 @@ impl Db {
             return;
         }
         if let Some(known) = self.globals.get_mut(node) {
-            known.addresses = addresses;
+            if !addresses.is_empty() {
+                known.addresses = addresses;
+            }
             return;
         }
         if self.globals.len() < GLOBALS_MAX {

@@ -57,6 +57,7 @@ impl TestDb {
 }
 
 impl DbLinks for TestDb {
+    fn begin(&self, _global: bool) {}
     fn link_up(
         &self,
         link: LinkId,
