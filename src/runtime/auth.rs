@@ -19,6 +19,8 @@ use crate::proto::{
 pub mod feature {
     /// The node takes part in the replicated database.
     pub const DB: &str = "db";
+    /// Idle links may end without a loss.
+    pub const RETIRE: &str = "retire";
 }
 
 /// What [`authenticate`] needs to know of this node. Made once a node.

@@ -346,6 +346,8 @@ impl<P: NodePorts> Driver<P> {
             peer_frame_bytes_max: facts.peer_frame_bytes_max,
             peer_message_bytes_max: facts.peer_message_bytes_max,
             keepalive: timeout / 4,
+            retire: facts.retire,
+            pinned: facts.dialled_seed,
         };
         let wake = cell.lock().peer.activate(params, now);
         self.shared.wake(&cell, &node, wake);
@@ -381,6 +383,9 @@ impl<P: NodePorts> Driver<P> {
         // an error says that it had stopped before
         let _ = stop.await;
         let Some(up) = connection.up else { return };
+        let life = self.peers.link(&node).map(|(_, life)| life);
+        let moved = reason == CloseReason::Replaced && life == Some(up.facts.incarnation);
+        let reason = up.cell.lock().peer.why(reason, moved);
         self.give_up(&up.cell, &node, &reason);
         if let Some(db) = self.shared.db.as_ref().filter(|_| up.facts.db) {
             db.link_down(link, &node, &reason);

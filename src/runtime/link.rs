@@ -46,6 +46,7 @@ pub(super) async fn run<P: NodePorts>(
         format: facts.format.clone(),
         link_timeout: shared.limits.link_timeout,
         db: facts.db,
+        retire: facts.retire,
     };
     let session = Session::new(
         params,
@@ -147,7 +148,18 @@ impl<P: NodePorts> Reader<'_, P> {
         now.mono = now.mono.saturating_sub(self.stalled);
         let ports = &*self.shared.ports;
         let judged = self.session.handle_timeout(now, ports, &mut self.reactions);
-        self.react().and(judged)
+        self.react().and(judged)?;
+        self.retire();
+        Ok(())
+    }
+
+    /// Where nobody uses the link, the peer is asked whether it may end.
+    fn retire(&self) {
+        let LinkHandle { facts, cell, .. } = &**self.handle;
+        let now = self.shared.clock.now();
+        let heard = self.session.idle_since();
+        let wake = cell.lock().peer.retire(facts.link, heard, now);
+        self.shared.wake(cell, &facts.node, wake);
     }
 
     /// Hands on what was read.
@@ -155,16 +167,16 @@ impl<P: NodePorts> Reader<'_, P> {
         if input.is_empty() {
             return Ok(());
         }
-        if self.handle.is_alive() {
-            self.shared
-                .tell_driver(Event::Alive(self.handle.facts.link));
-        }
         self.stalled = Duration::ZERO;
         let now = self.shared.clock.now();
         let ports = &*self.shared.ports;
         let taken = self
             .session
             .handle_bytes(input, now, ports, &mut self.reactions);
+        if taken.is_ok() && self.handle.is_alive() {
+            self.shared
+                .tell_driver(Event::Alive(self.handle.facts.link));
+        }
         if let Some(rtt) = self.reactions.rtt.take() {
             self.handle.measured(rtt);
         }

@@ -39,6 +39,8 @@ pub(super) struct Facts {
     pub(super) dialled_seed: bool,
     /// Whether both have the feature `db`.
     pub(super) db: bool,
+    /// Whether both have the feature `retire`.
+    pub(super) retire: bool,
     /// All features that the peer says it has.
     pub(super) peer_features: Vec<String>,
     pub(super) mode: Mode,
@@ -90,6 +92,7 @@ impl Facts {
         origin: Origin,
     ) -> (Self, Box<dyn Stream>) {
         let limits = established.limits;
+        let agreed = |feature: &str| established.features.iter().any(|f| f == feature);
         let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let facts = Facts {
             link,
@@ -100,7 +103,8 @@ impl Facts {
             initiator: established.initiator,
             dialed: origin == Origin::Dialled,
             dialled_seed: origin == Origin::Seed,
-            db: established.features.iter().any(|f| f == feature::DB),
+            db: agreed(feature::DB),
+            retire: agreed(feature::RETIRE),
             peer_features: established.peer_features,
             mode: established.mode,
             security: established.security,

@@ -142,6 +142,7 @@ impl<P: NodePorts> Mesh<P> {
     /// [`MeshStartError`]; nothing is left running then.
     pub async fn start(config: MeshConfig, ports: Arc<P>) -> Result<Arc<Self>, MeshStartError> {
         let mut features = config.features;
+        features.push(feature::RETIRE.to_owned());
         if config.db.is_some() {
             features.push(feature::DB.to_owned());
         }
@@ -341,6 +342,14 @@ impl<P: NodePorts> Mesh<P> {
     /// A link to that node is wanted, though nothing is queued for it: dials where there is none.
     pub fn want(&self, node: &NodeId) {
         self.shared.tell_driver(Event::Want(node.clone()));
+    }
+
+    /// Whether the link to that node is to stay though nothing is sent over it. It is forgotten when the link ends, and does
+    /// nothing without one.
+    pub fn keep(&self, node: &NodeId, kept: bool) {
+        if let Some(cell) = self.shared.cells.get(node) {
+            cell.lock().peer.keep(kept);
+        }
     }
 
     /// Ends a link; what was accepted for its node is lost as with any link that is lost. Ignored when it is gone.

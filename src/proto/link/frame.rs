@@ -30,6 +30,8 @@ pub mod kind {
     pub const RESUME: u8 = 0x08;
     pub const LOSS: u8 = 0x09;
     pub const LOSS_ACK: u8 = 0x0a;
+    pub const RETIRE: u8 = 0x0b;
+    pub const STAY: u8 = 0x0c;
     pub const SEND: u8 = 0x10;
     pub const SPAWN: u8 = 0x11;
     pub const KILL: u8 = 0x12;
@@ -129,6 +131,10 @@ pub enum Frame<'a> {
         /// The port.
         port: &'a str,
     },
+    /// The link is idle for the sender, which sends nothing in lanes until the answer: CLOSE or [`Frame::Stay`].
+    Retire,
+    /// The link is needed.
+    Stay,
     /// A message.
     Send {
         /// Whether the sender also monitors the port.
@@ -226,6 +232,8 @@ impl<'a> Frame<'a> {
             Frame::Resume { .. } => kind::RESUME,
             Frame::Loss { .. } => kind::LOSS,
             Frame::LossAck { .. } => kind::LOSS_ACK,
+            Frame::Retire => kind::RETIRE,
+            Frame::Stay => kind::STAY,
             Frame::Send { .. } => kind::SEND,
             Frame::Spawn { .. } => kind::SPAWN,
             Frame::Kill { .. } => kind::KILL,
@@ -256,7 +264,7 @@ impl<'a> Frame<'a> {
             Frame::Ping(n) | Frame::Pong(n) | Frame::Progress(n) => {
                 out.extend_from_slice(&n.to_be_bytes());
             }
-            Frame::Activate => {}
+            Frame::Activate | Frame::Retire | Frame::Stay => {}
             Frame::Close { code, text } => {
                 out.extend_from_slice(&code.to_be_bytes());
                 out.extend_from_slice(cut(text, TEXT_BYTES_MAX).as_bytes());
@@ -347,6 +355,8 @@ impl<'a> Frame<'a> {
                 text: body.text()?,
             },
             kind::LOSS_ACK => Frame::LossAck { port: body.port()? },
+            kind::RETIRE => Frame::Retire,
+            kind::STAY => Frame::Stay,
             kind::SEND => {
                 let [flags] = body.take()?;
                 if flags > 1 {

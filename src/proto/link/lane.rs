@@ -377,4 +377,9 @@ impl Lanes {
     pub(crate) fn len(&self) -> usize {
         self.names.len()
     }
+
+    /// All of them, in no order.
+    pub(crate) fn into_lanes(self) -> impl Iterator<Item = Lane> {
+        self.slots.into_iter().flatten()
+    }
 }

@@ -24,6 +24,7 @@ use crate::proto::{
     message::Message,
 };
 
+mod rest;
 mod serve;
 
 /// The fast path stops when so many bytes are ready for the writer.
@@ -68,6 +69,10 @@ pub(crate) struct Outbound {
     lost: Vec<(PortName, String)>,
     db: Backlog,
     last_sent: Duration,
+    /// When the last frame of a lane went out, or the link came up.
+    last_lane: Duration,
+    /// Nothing goes out in lanes: the peer was asked whether the link may end, or that is agreed.
+    is_quiet: bool,
 }
 
 /// What waits in the lane of the database.
@@ -107,6 +112,8 @@ impl Outbound {
                 broken: None,
             },
             last_sent: Duration::ZERO,
+            last_lane: Duration::ZERO,
+            is_quiet: false,
         }
     }
 
@@ -120,6 +127,7 @@ impl Outbound {
         self.window = Window::new(window);
         self.terms = Some(terms);
         self.last_sent = now.mono;
+        self.last_lane = now.mono;
     }
 
     /// Everything but what is queued from now on is gone. How many messages and spawns were not known to be dealt with.
@@ -159,7 +167,7 @@ impl Outbound {
     pub(crate) fn is_sendable(&self) -> bool {
         self.terms.is_some()
             && (!self.ready.is_empty()
-                || !self.ring.is_empty()
+                || (!self.is_quiet && !self.ring.is_empty())
                 || self.control.is_new()
                 || self.downs.is_new())
     }
@@ -243,7 +251,8 @@ impl Outbound {
         };
         let payload = item.payload();
         let inner = item.head_len(&lane.port) + payload.map_or(0, |message| message.encoded_len());
-        let at_once = self.ring.is_empty()
+        let at_once = !self.is_quiet
+            && self.ring.is_empty()
             && self.ready.len() < READY_BYTES
             && lane.is_clear()
             && inner + LENGTH_BYTES <= terms.frame_bytes_max
@@ -254,6 +263,7 @@ impl Outbound {
         }
         write(&mut self.ready, &lane.port, &item, inner, now);
         self.window.sent(index, lane::cost(inner), item.counts());
+        self.last_lane = now.mono;
         None
     }
 
@@ -281,6 +291,13 @@ impl Outbound {
         self.leave(&entry);
         self.schedule(index);
         true
+    }
+
+    /// Whether a MONITOR waits in the lane of that port.
+    pub(crate) fn is_asked_for(&mut self, port: &PortName) -> bool {
+        let index = self.lanes.find(port);
+        let lane = index.and_then(|index| self.lanes.get(index));
+        lane.is_some_and(|lane| lane.asks > 0)
     }
 
     /// Puts the lane into the round where it has something to send.

@@ -45,6 +45,8 @@ pub struct Session<P: Ports> {
     /// What the names of ports begin with that the peer spawns.
     prefix: String,
     heard: Duration,
+    /// When the last frame of a lane came, or the link came up.
+    last_lane: Duration,
     /// What was dealt with of what came in lanes, and what the peer was told of it.
     done: u64,
     told: u64,
@@ -75,6 +77,7 @@ impl<P: Ports> Session<P> {
             limits: limits.clone(),
             policy,
             heard: now.mono,
+            last_lane: now.mono,
             done: 0,
             told: 0,
             open: Reassembly::default(),
@@ -97,7 +100,8 @@ impl<P: Ports> Session<P> {
         ports: &P,
         out: &mut Reactions,
     ) -> Result<(), CloseReason> {
-        out.alive |= !data.is_empty();
+        let came = !data.is_empty();
+        let done = self.done;
         self.heard = self.heard.max(now.mono);
         let mut cx = Cx {
             ports,
@@ -140,7 +144,13 @@ impl<P: Ports> Session<P> {
         self.end_run(&mut run, data, &mut cx);
         data.advance(at);
         self.tell_progress(&mut cx);
-        result.and(self.fault.take().map_or(Ok(()), Err))
+        if self.done > done || self.open.declared() > 0 {
+            self.last_lane = now.mono;
+        }
+        let result = result.and(self.fault.take().map_or(Ok(()), Err));
+        // the last word of a link is no sign of life
+        out.alive |= came && result.is_ok();
+        result
     }
 
     /// There is room again in a mailbox that was full.
@@ -196,6 +206,11 @@ impl<P: Ports> Session<P> {
     /// than the window and one message.
     pub fn held_bytes(&self) -> usize {
         self.open.bytes() + self.held.cost() as usize
+    }
+
+    /// Since when nothing came in lanes. `None`: something that came is held, or not all there.
+    pub fn idle_since(&self) -> Option<Duration> {
+        (self.kept() == 0).then_some(self.last_lane)
     }
 
     /// The link is gone: takes its monitors off the ports, drops what is held.
@@ -273,6 +288,15 @@ impl<P: Ports> Session<P> {
                 let reason = self.reason(reason)?;
                 frames.push(PeerFrame::Down { port, reason });
             }
+            Frame::Retire | Frame::Stay if !self.params.retire => {
+                return Err(FrameError::UnknownKind(frame.kind()).into());
+            }
+            Frame::Retire if self.kept() > 0 => {
+                let text = "RETIRE with something under way";
+                return Err(CloseReason::Protocol(text.into()));
+            }
+            Frame::Retire => frames.push(PeerFrame::Retire),
+            Frame::Stay => frames.push(PeerFrame::Stay),
             Frame::LossAck { port } => {
                 let name = port_name(port)?;
                 // before anything later of that lane is looked at: a later loss has to be told

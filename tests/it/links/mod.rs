@@ -3,6 +3,7 @@
 mod conformance;
 mod db;
 mod flow;
+mod idle;
 mod loss;
 #[cfg(unix)]
 mod processes;

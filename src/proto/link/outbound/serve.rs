@@ -41,11 +41,12 @@ impl Outbound {
         } else {
             buf.append(&mut self.ready);
         }
-        while buf.len() - start < budget {
+        while !self.is_quiet && buf.len() - start < budget {
             let Some(index) = self.ring.pop_front() else {
                 break;
             };
             self.serve(index, buf, now);
+            self.last_lane = now.mono;
         }
         self.downs.transmit(buf, now);
         if let Some(terms) = &self.terms {
@@ -59,7 +60,7 @@ impl Outbound {
         let few = self.queued_bytes <= self.limits.outbound_bytes_max / 2
             && self.queued_count <= self.limits.outbound_count_max / 2;
         Sent {
-            more: !self.ring.is_empty(),
+            more: !self.is_quiet && !self.ring.is_empty(),
             room: few && std::mem::take(&mut self.starved),
             lost: !self.lost.is_empty() || self.db.broken.is_some(),
             db_room: self.db.bytes <= DB_BACKLOG_MAX / 2 && std::mem::take(&mut self.db.starved),

@@ -71,6 +71,8 @@ pub struct SessionParams {
     pub link_timeout: Duration,
     /// Whether both have the feature `db`.
     pub db: bool,
+    /// Whether both have the feature `retire`.
+    pub retire: bool,
 }
 
 /// What one call of [`Session::handle_bytes`](super::Session::handle_bytes) leaves to do, besides what it did to the ports.
@@ -82,7 +84,7 @@ pub struct Reactions {
     pub frames: Vec<PeerFrame>,
     /// What came for the database, in order.
     pub db: Vec<Message>,
-    /// A probe's answer came, or any byte at all did.
+    /// A probe's answer came, or any byte at all did; but for the last ones of a link.
     pub alive: bool,
     /// A keepalive's answer came: how long it was on the way.
     pub rtt: Option<Duration>,

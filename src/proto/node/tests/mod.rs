@@ -5,6 +5,7 @@ mod db;
 mod fuzz;
 mod pair;
 mod peer;
+mod retire;
 mod session;
 mod vectors;
 
@@ -341,6 +342,7 @@ pub(super) fn session_params(node: &NodeId, link: LinkId, format: &Format) -> Se
         format: format.clone(),
         link_timeout: Duration::from_secs(10),
         db: true,
+        retire: true,
     }
 }
 
@@ -352,6 +354,8 @@ pub(super) fn link_params(link: LinkId, format: &Format, limits: &Limits) -> Lin
         peer_frame_bytes_max: limits.frame_bytes_max,
         peer_message_bytes_max: limits.message_bytes_max,
         keepalive: Duration::from_millis(2500),
+        retire: true,
+        pinned: false,
     }
 }
 

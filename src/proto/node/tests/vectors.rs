@@ -51,6 +51,8 @@ fn check(kind: &str, fields: &Value, bytes: &[u8]) {
             count: long("count"),
             text: text("text"),
         },
+        "RETIRE" => Frame::Retire,
+        "STAY" => Frame::Stay,
         "LOSS_ACK" => Frame::LossAck { port: text("port") },
         "SEND" => Frame::Send {
             watch: number("flags") == 1,
@@ -102,7 +104,7 @@ fn every_kind_of_frame_is_on_the_wire_what_the_vectors_say() {
         kinds.insert(bytes[4]);
         check(vector["kind"].as_str().unwrap(), &vector["fields"], &bytes);
     }
-    assert_eq!(kinds.len(), 18);
+    assert_eq!(kinds.len(), 20);
 }
 
 #[test]
