@@ -29,10 +29,12 @@ pub use api::{
     error::{CallError, DbError, RunError, SendError, SpawnError, StartError, WrongState},
     events::{Events, LinkInfo, NodeEvent, NodeStats},
     handler::{Failure, Handler, Outcome},
+    members::MeshNode,
     message::FromMessage,
     monitor::{Death, Monitor, Monitoring, PortMonitor, PortMonitoring},
     node::Node,
     port::{Port, PortBuilder},
+    report::{DbDigest, NodeReport},
     spawn::SpawnTarget,
     timer::{After, PortAfter, PortTimer, Timer},
 };

@@ -8,7 +8,7 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage
-  3  no such port, node or function
+  3  no such port, node, function or entry
   4  the node cannot be reached, or its link was lost
   5  not within the timeout
   6  refused: authentication or policy

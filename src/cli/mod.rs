@@ -6,6 +6,8 @@ mod exit;
 mod log;
 mod node;
 mod output;
+mod remote;
+mod signals;
 mod values;
 
 use std::{future::Future, process::ExitCode};
@@ -44,6 +46,9 @@ enum Command {
     Kill(cmd::kill::Args),
     Spawn(cmd::spawn::Args),
     Ping(cmd::ping::Args),
+    Nodes(cmd::nodes::Args),
+    Trace(cmd::trace::Args),
+    Db(cmd::db::Args),
     Secret(cmd::secret::Args),
     Forget(cmd::forget::Args),
     Demo(cmd::demo::Args),
@@ -82,6 +87,9 @@ pub fn main() -> ExitCode {
         Command::Kill(args) => block_on(cmd::kill::run(args, out)),
         Command::Spawn(args) => block_on(cmd::spawn::run(args, out)),
         Command::Ping(args) => block_on(cmd::ping::run(args, out)),
+        Command::Nodes(args) => block_on(cmd::nodes::run(args, out)),
+        Command::Trace(args) => block_on(cmd::trace::run(args, out)),
+        Command::Db(args) => block_on(cmd::db::run(args, out)),
         Command::Secret(args) => cmd::secret::run(args, out),
         Command::Forget(args) => cmd::forget::run(args, out),
         Command::Demo(args) => block_on(cmd::demo::run(args, out)),

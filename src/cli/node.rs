@@ -1,25 +1,18 @@
-//! The node of a command: made from flags, linked with the node the command is for.
+//! The node of a command, made from flags; and what links and failures are in words, JSON and exit codes.
 
-use std::{io::Read, pin::Pin, time::Duration};
-
-use tokio::time::Instant;
+use std::{io::Read, pin::Pin};
 
 use crate::{
-    CallError, Events, Format, Identity, LinkInfo, Mode, Node, NodeBuilder, NodeEvent, NodeId,
-    PortId, Reason, Secret,
+    CallError, DbError, Format, Identity, LinkInfo, Mode, Node, NodeBuilder, PortId, Reason,
+    Secret, WriteRefused,
     cli::{
-        args::{IdentityArgs, MeshArgs, RemoteArgs},
+        args::{IdentityArgs, MeshArgs},
         exit::{Exit, Failure, OrExit, Outcome},
-        output::Output,
     },
 };
 
 const SECRET_VARIABLE: &str = "PORTMESH_SECRET";
 const SECRET_BYTES_MAX: u64 = 4096;
-/// How long a command may take when nothing is said.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a command waits at its end for what is still to be transmitted.
-const FLUSH: Duration = Duration::from_secs(2);
 
 /// A builder with all that the flags say.
 pub(crate) fn builder(
@@ -91,174 +84,6 @@ fn secret(identity: &IdentityArgs) -> Outcome<Secret> {
     }
 }
 
-/// A node that is linked with the one the command is for.
-pub(crate) struct Remote {
-    pub(crate) node: Node,
-    deadline: Instant,
-    timeout: Duration,
-}
-
-impl Remote {
-    /// Starts a node and links it with `target`. `Err` says why that is not possible.
-    pub(crate) async fn connect(
-        args: &RemoteArgs,
-        target: &NodeId,
-        out: Output,
-    ) -> Outcome<Remote> {
-        let has_address = args.mesh.address.iter().any(|(node, _)| node == target);
-        if args.mesh.seed.is_empty() && !has_address {
-            return Err(Failure::new(
-                Exit::Usage,
-                format!("where is {target}? Give --address {target}=HOST:PORT or --seed HOST:PORT"),
-            ));
-        }
-        let timeout = args.timeout.unwrap_or(TIMEOUT);
-        let deadline = Instant::now() + timeout;
-        let node = builder(&args.identity, &args.mesh, "cli/%n/%u")?
-            // gone again in a moment
-            .global(false)
-            .start()
-            .await
-            .or_exit(Exit::Config)?;
-        if node.id() == target {
-            return Err(Failure::new(
-                Exit::Usage,
-                format!("{target} is the name of this command's own node"),
-            ));
-        }
-        let remote = Remote {
-            node,
-            deadline,
-            timeout,
-        };
-        remote
-            .link(target, args.mesh.seed.len(), has_address)
-            .await?;
-        out.chat(format!("linked with {target}"));
-        Ok(remote)
-    }
-
-    /// Waits until there is a link, or until it is clear that there will be none.
-    async fn link(&self, target: &NodeId, seeds: usize, has_address: bool) -> Outcome {
-        let mut events = self.node.events();
-        let mut seen = Vec::new();
-        let mut refused = None;
-        let asked = async {
-            // by its address: a monitor on its node port asks for a link (M5)
-            if has_address {
-                self.node.monitor(&PortId::of_node(target.clone())).await
-            } else {
-                std::future::pending().await
-            }
-        };
-        let mut asked = std::pin::pin!(asked);
-        loop {
-            if self.node.links().iter().any(|link| link.node == *target) {
-                return Ok(());
-            }
-            let event = tokio::select! {
-                biased;
-                event = events.next() => event,
-                reason = &mut asked => {
-                    // a refusal is told before the monitor fires, perhaps between the two looks
-                    while let Some(event) = next_now(&mut events).await {
-                        if let NodeEvent::Refused { addr, reason, .. } = event {
-                            refused = Some(refusal(&addr, &reason));
-                        }
-                    }
-                    return Err(match refused {
-                        Some(why) => Failure::new(Exit::Refused, why),
-                        None => Failure::new(Exit::Unreachable, format!("no link with {target}: {reason}")),
-                    });
-                }
-                () = tokio::time::sleep_until(self.deadline) => {
-                    return Err(match refused {
-                        Some(why) => Failure::new(Exit::Refused, why),
-                        None => Failure::new(
-                            Exit::Unreachable,
-                            format!("no link with {target} within {:?}", self.timeout),
-                        ),
-                    });
-                }
-            };
-            match event {
-                Some(NodeEvent::Up { node, .. }) if node != *target => {
-                    seen.push(node);
-                    if seen.len() >= seeds && !has_address {
-                        let seen: Vec<_> = seen.iter().map(NodeId::as_str).collect();
-                        return Err(Failure::new(
-                            Exit::NotFound,
-                            format!(
-                                "the seeds lead to {}, not to {target}: give --address {target}=HOST:PORT",
-                                seen.join(", ")
-                            ),
-                        ));
-                    }
-                }
-                Some(NodeEvent::Refused { addr, reason, .. }) => {
-                    refused = Some(refusal(&addr, &reason));
-                    // a seed that refuses us will not change its mind within seconds
-                    if seeds <= 1 && !has_address {
-                        return Err(Failure::new(Exit::Refused, refused.unwrap_or_default()));
-                    }
-                }
-                Some(_) => {}
-                None => {
-                    return Err(Failure::new(Exit::Failed, "the node has stopped"));
-                }
-            }
-        }
-    }
-
-    /// What is left of the timeout, or its end.
-    pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> Outcome<T> {
-        tokio::time::timeout_at(self.deadline, work)
-            .await
-            .map_err(|_| {
-                Failure::new(
-                    Exit::Timeout,
-                    format!("no answer within {:?}", self.timeout),
-                )
-            })
-    }
-
-    /// What is left of the timeout.
-    pub(crate) fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
-
-    /// A round trip through the mesh to that node: a port that never was is reported as such by the node itself. What
-    /// was sent before to ports whose lanes are empty has arrived before.
-    pub(crate) async fn round_trip(&self, node: &NodeId) -> Outcome<Duration> {
-        let nobody = PortId::new(node.clone(), "round-trip".parse().or_exit(Exit::Failed)?);
-        let began = Instant::now();
-        let reason = self.within(self.node.monitor(&nobody).death()).await?;
-        match reason.tag() {
-            Some("no_such_port") => Ok(began.elapsed()),
-            _ => Err(death(&nobody, &reason)),
-        }
-    }
-
-    /// Stops in order: what is queued is transmitted first.
-    pub(crate) async fn end(self) {
-        self.node.shutdown(FLUSH).await;
-    }
-}
-
-/// What is told of a refusal.
-fn refusal(addr: &str, reason: &str) -> String {
-    format!("refused by or at {addr}: {reason}")
-}
-
-/// The next event, if there is one already.
-async fn next_now(events: &mut Events) -> Option<NodeEvent> {
-    tokio::select! {
-        biased;
-        event = events.next() => event,
-        () = std::future::ready(()) => None,
-    }
-}
-
 /// What `work` brings, unless the port is dead by then.
 pub(crate) async fn unless_dead<T>(
     port: &PortId,
@@ -297,6 +122,26 @@ pub(crate) fn call_failure(port: &PortId, error: CallError) -> Failure {
     Failure {
         exit,
         error: anyhow::Error::from(error).context(port.to_string()),
+    }
+}
+
+/// The failure that an error of the database is.
+pub(crate) fn db_failure(error: DbError) -> Failure {
+    let exit = match &error {
+        DbError::Refused(
+            WriteRefused::BadFamily(_)
+            | WriteRefused::SystemFamily(_)
+            | WriteRefused::BadKey { .. }
+            | WriteRefused::ValueTooLarge { .. }
+            | WriteRefused::NotEncodable(_),
+        ) => Exit::Usage,
+        DbError::Refused(_) => Exit::Refused,
+        DbError::NoAnswer(_) => Exit::Timeout,
+        _ => Exit::Failed,
+    };
+    Failure {
+        exit,
+        error: error.into(),
     }
 }
 

@@ -11,17 +11,31 @@ Arguments of a message are JSON: 1, 2.5, true, null, '\"a text\"', '[1,2]', '{\"
 stands: ping is \"ping\". What begins with [ { or \" must be JSON; a text that looks like JSON is put in quotes: '\"1\"'.
 Bytes are {\"$bytes\":\"BASE64\"}.";
 
+/// Likewise, of one value.
+pub(crate) const VALUE_HELP: &str = "\
+A value is JSON: 1, 2.5, true, null, '\"a text\"', '[1,2]', '{\"a\":1}'. What is not JSON is a text as it stands. What
+begins with [ { or \" must be JSON; a text that looks like JSON is put in quotes: '\"1\"'. Bytes are
+{\"$bytes\":\"BASE64\"}.";
+
 /// The values of typed arguments.
 pub(crate) fn typed(args: &[String]) -> Outcome<Vec<Value>> {
-    args.iter()
-        .map(|arg| match arg.parse() {
-            Ok(value) => Ok(value),
-            Err(error) if arg.trim_start().starts_with(['[', '{', '"']) => {
-                Err(Failure::new(Exit::Usage, format!("{arg}: {error}")))
-            }
-            Err(_) => Ok(Value::from(arg.as_str())),
-        })
-        .collect()
+    args.iter().map(|arg| typed_one(arg)).collect()
+}
+
+/// The value of a typed argument.
+pub(crate) fn typed_one(arg: &str) -> Outcome<Value> {
+    match arg.parse() {
+        Ok(value) => Ok(value),
+        Err(error) if arg.trim_start().starts_with(['[', '{', '"']) => {
+            Err(Failure::new(Exit::Usage, format!("{arg}: {error}")))
+        }
+        Err(_) => Ok(Value::from(arg)),
+    }
+}
+
+/// A value as JSON.
+pub(crate) fn json_of(value: &Value) -> serde_json::Value {
+    serde_json::from_str(&value.to_string()).unwrap_or_default()
 }
 
 /// Values as JSON, as the JSON format writes them.

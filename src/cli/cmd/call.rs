@@ -8,8 +8,9 @@ use crate::{
     cli::{
         args::{RemoteArgs, port_id},
         exit::Outcome,
-        node::{Remote, call_failure},
+        node::call_failure,
         output::{Output, millis},
+        remote::Remote,
         values::{self, json as to_json, typed},
     },
 };

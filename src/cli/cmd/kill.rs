@@ -9,8 +9,9 @@ use crate::{
     cli::{
         args::{RemoteArgs, port_id},
         exit::{Exit, Failure, OrExit, Outcome},
-        node::{Remote, death},
+        node::death,
         output::Output,
+        remote::Remote,
         values::{self, json as to_json, typed},
     },
 };

@@ -7,8 +7,9 @@ use crate::{
     cli::{
         args::{RemoteArgs, port_id},
         exit::Outcome,
-        node::{Remote, death},
+        node::death,
         output::Output,
+        remote::Remote,
         values::json as to_json,
     },
 };

@@ -7,8 +7,9 @@ use crate::{
     cli::{
         args::RemoteArgs,
         exit::{Exit, Failure, Outcome},
-        node::{Remote, link_json},
+        node::link_json,
         output::{Output, millis},
+        remote::Remote,
     },
 };
 

@@ -1,24 +1,27 @@
 //! `portmesh run`: a node from flags.
 
-use std::{future::Future, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use serde_json::json;
 
 use crate::{
-    Context, Init, NodeEvent, PortId, Raw, SendError,
+    Context, Init, NodeEvent, NodeId, NodePattern, PortId, Raw, SendError,
     cli::{
         args::{IdentityArgs, MeshArgs, duration},
+        cmd::db::admin,
         exit::{Exit, OrExit, Outcome},
         node::{builder, link_json},
         output::Output,
+        signals::stop_signal,
         values::json as to_json,
     },
 };
 
 /// Run a node until SIGINT or SIGTERM
 ///
-/// Prints one line when it is ready, one for each node that comes or goes, and one for each message to a port that was
-/// spawned by the name of print. Other nodes can spawn: echo (a port that answers a call with the call's own values) and
+/// Prints one line when it is ready, one for each node that comes or goes, one for what befalls it in the database (its
+/// home, an entry that was refused or that others own too, a clock that differs, a node that is not taken for global), and
+/// one for each message to a port that was spawned by the name of print. Other nodes can spawn: echo (a port that answers a call with the call's own values) and
 /// print (a port that prints what it gets).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -36,6 +39,14 @@ pub(crate) struct Args {
     /// Be a global node, or with =false do not be one [default: it is one when it has no seed but itself]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     global: Option<bool>,
+    /// Take nodes of these IDs for global nodes when they say that they are, besides those that answer at the seeds; * stands
+    /// for any characters; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    trust_global: Vec<NodePattern>,
+    /// Let every member of the mesh set and remove entries of the database that this node owns (portmesh db set --on,
+    /// portmesh db remove); without it nobody can
+    #[arg(long)]
+    db_admin: bool,
     /// Write where it listens to this file when it is ready, one address a line
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -86,6 +97,12 @@ pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     }
     if let Some(global) = args.global {
         builder = builder.global(global);
+    }
+    for nodes in args.trust_global {
+        builder = builder.trust_global(nodes);
+    }
+    if args.db_admin {
+        builder = admin::open(builder);
     }
     let node = builder.start().await.or_exit(Exit::Config)?;
     let mut events = node.events();
@@ -140,29 +157,40 @@ fn tell(event: &NodeEvent, out: Output) {
             format!("down: {node}: {reason}"),
             &json!({"event": "down", "node": node, "reason": reason.to_string()}),
         ),
+        NodeEvent::Home(home) => {
+            let human = match home {
+                Some(home) => format!("home: {home}"),
+                None => "home: none; another one is looked for".to_owned(),
+            };
+            out.data(human, &json!({"event": "home", "node": home}));
+        }
+        NodeEvent::DbRefused { family, key, why } => out.data(
+            format!("entry refused: {key} of {family} is gone again: {why}"),
+            &json!({"event": "entry_refused", "family": family.as_str(), "key": key.as_ref(), "reason": why.to_string()}),
+        ),
+        NodeEvent::DbConflict {
+            family,
+            key,
+            owners,
+        } => {
+            let names: Vec<_> = owners.iter().map(NodeId::as_str).collect();
+            out.data(
+                format!(
+                    "conflict: {key} of {family} has several owners, the first of which shows: {}",
+                    names.join(", ")
+                ),
+                &json!({"event": "conflict", "family": family.as_str(), "key": key.as_ref(), "owners": owners}),
+            );
+        }
+        NodeEvent::NotGlobal { node, text } => out.data(
+            format!("not global: {node}: {text}"),
+            &json!({"event": "not_global", "node": node, "reason": text}),
+        ),
+        NodeEvent::ClockSkew { node, ms } => out.data(
+            format!("clock skew: the clock of {node} and this node's differ by {ms} ms"),
+            &json!({"event": "clock_skew", "node": node, "ms": ms}),
+        ),
         // refusals and what could not be reached are in the log
         _ => {}
-    }
-}
-
-/// Ends at the first SIGINT or SIGTERM.
-fn stop_signal() -> Outcome<impl Future<Output = ()>> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        Ok(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        })
-    }
-    #[cfg(not(unix))]
-    {
-        Ok(async {
-            let _ = tokio::signal::ctrl_c().await;
-        })
     }
 }

@@ -7,8 +7,9 @@ use crate::{
     cli::{
         args::{RemoteArgs, port_id},
         exit::{Exit, OrExit, Outcome},
-        node::{Remote, unless_dead},
+        node::unless_dead,
         output::Output,
+        remote::Remote,
         values::{self, json as to_json, typed},
     },
 };

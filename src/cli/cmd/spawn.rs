@@ -7,8 +7,9 @@ use crate::{
     cli::{
         args::RemoteArgs,
         exit::{Exit, OrExit, Outcome},
-        node::{Remote, death, unless_dead},
+        node::{death, unless_dead},
         output::Output,
+        remote::Remote,
         values::{self, json as to_json, typed},
     },
 };

@@ -1,3 +1,4 @@
 //! The database between whole nodes of one process, over the in-memory network.
 
+mod asks;
 mod shows;

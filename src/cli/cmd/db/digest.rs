@@ -1,0 +1,121 @@
+//! `portmesh db digest`: what nodes hold of the database, in figures, and whether it is the same.
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::{
+    CallError, DbDigest, NodeId, PortId,
+    cli::{
+        args::RemoteArgs,
+        exit::{Exit, Failure, Outcome},
+        node::{call_failure, db_failure},
+        output::{Output, aligned},
+        remote::{AGAIN, Remote},
+    },
+};
+
+/// Whose sums.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only this node
+    node: Option<NodeId>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+type Answers = Vec<(NodeId, Result<DbDigest, CallError>)>;
+
+pub(super) async fn run(args: Args, out: Output) -> Outcome {
+    let remote = Remote::join(&args.remote, out).await?;
+    if let Some(node) = args.node {
+        remote.reach(&node).await?;
+        let digest = remote.node.db_digest(&node, remote.left()).await;
+        let digest = digest.map_err(|error| call_failure(&PortId::of_node(node), error))?;
+        print(&[digest], out);
+        remote.end().await;
+        return Ok(());
+    }
+    let (answers, same) = ask_until_same(&remote).await?;
+    let (mut digests, mut silent) = (Vec::new(), Vec::new());
+    for (node, answer) in answers {
+        match answer {
+            Ok(digest) => digests.push(digest),
+            Err(error) => silent.push((node, error)),
+        }
+    }
+    print(&digests, out);
+    let nodes = digests.len();
+    if let Some((node, error)) = silent.into_iter().next() {
+        return Err(call_failure(&PortId::of_node(node), error));
+    }
+    if !same {
+        let text = format!("the {nodes} global nodes do not hold the same");
+        return Err(Failure::new(Exit::Failed, text));
+    }
+    let (verb, noun) = if nodes == 1 {
+        ("holds", "node")
+    } else {
+        ("hold the same", "nodes")
+    };
+    let text = match nodes {
+        1 => format!("1 global {noun} {verb} it alone"),
+        _ => format!("{nodes} global {noun} {verb}"),
+    };
+    out.data(text, &json!({"same": true, "nodes": nodes}));
+    remote.end().await;
+    Ok(())
+}
+
+fn print(digests: &[DbDigest], out: Output) {
+    let rows: Vec<_> = digests
+        .iter()
+        .map(|it| {
+            vec![
+                it.node.to_string(),
+                it.digest.clone(),
+                format!("{} entries of {} nodes", it.entries, it.owners),
+                format!("{} entries held, {} bytes", it.held_entries, it.held_bytes),
+            ]
+        })
+        .collect();
+    for (line, it) in aligned(&rows).iter().zip(digests) {
+        let json = json!({
+            "node": it.node, "global": it.global, "digest": it.digest, "entries": it.entries, "owners": it.owners,
+            "held_entries": it.held_entries, "held_bytes": it.held_bytes,
+        });
+        out.data(line, &json);
+    }
+}
+
+/// Asks all global nodes, again where what they hold differs: it may be on its way.
+async fn ask_until_same(remote: &Remote) -> Outcome<(Answers, bool)> {
+    loop {
+        let nodes = remote.within(async { remote.node.db().nodes().await });
+        let nodes = nodes.await?.map_err(db_failure)?;
+        let globals = nodes
+            .into_iter()
+            .filter(|node| node.global)
+            .map(|node| node.node);
+        let mut asked = JoinSet::new();
+        for node in globals {
+            let (me, left) = (remote.node.clone(), remote.left());
+            asked.spawn(async move {
+                // the other half is for a second question
+                let digest = me.db_digest(&node, left / 2).await;
+                (node, digest)
+            });
+        }
+        let mut answers = asked.join_all().await;
+        answers.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut digests = answers
+            .iter()
+            .map(|(_, answer)| answer.as_ref().ok().map(|it| &it.digest));
+        let first = digests.next().flatten();
+        let same = first.is_some() && digests.all(|digest| digest == first);
+        let all_answered = answers.iter().all(|(_, answer)| answer.is_ok());
+        if same || !all_answered || remote.left() < 2 * AGAIN {
+            return Ok((answers, same));
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
