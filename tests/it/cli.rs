@@ -1,5 +1,7 @@
 //! The commands as they are installed: exit codes, both forms of output, certificates and secrets.
 
+mod mesh;
+
 use std::{fs, path::Path};
 
 use serde_json::{Value as Json, json};

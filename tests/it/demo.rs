@@ -44,6 +44,12 @@ fn demo_tells_the_whole_story(args: &[&str], mode: &str, format: &str) -> Vec<Js
         assert!(security.starts_with("TLS1.3"), "{security}");
         assert!(!link["proof"].as_str().unwrap().is_empty());
     }
+    let found = events(&story, "find");
+    assert!(
+        found.len() == 3 && found.iter().all(|f| f["family"] == "demo:workers"),
+        "{}",
+        told()
+    );
     assert_eq!(events(&story, "spawn").len(), 3, "{}", told());
     let [kill] = events(&story, "SIGKILL")[..] else {
         panic!("not one kill: {}", told());
@@ -53,6 +59,14 @@ fn demo_tells_the_whole_story(args: &[&str], mode: &str, format: &str) -> Vec<Js
     let monitors = events(&story, "monitor");
     assert_eq!(monitors.len(), 2, "{}", told());
     assert!(monitors.iter().all(|m| m["ms"].as_f64() < Some(5000.0)));
+    let [left] = events(&story, "left")[..] else {
+        panic!(
+            "the killed worker did not leave the family, or others did: {}",
+            told()
+        );
+    };
+    assert_eq!(left["node"], kill["node"]);
+    assert!(left["ms"].as_f64() < Some(5000.0));
     let [hand_on] = events(&story, "hand on")[..] else {
         panic!("nothing was handed on: {}", told());
     };

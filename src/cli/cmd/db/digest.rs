@@ -107,15 +107,62 @@ async fn ask_until_same(remote: &Remote) -> Outcome<(Answers, bool)> {
         }
         let mut answers = asked.join_all().await;
         answers.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut digests = answers
-            .iter()
-            .map(|(_, answer)| answer.as_ref().ok().map(|it| &it.digest));
-        let first = digests.next().flatten();
-        let same = first.is_some() && digests.all(|digest| digest == first);
+        let same = are_same(&answers);
         let all_answered = answers.iter().all(|(_, answer)| answer.is_ok());
         if same || !all_answered || remote.left() < 2 * AGAIN {
             return Ok((answers, same));
         }
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Whether all have answered, and hold the same.
+fn are_same(answers: &Answers) -> bool {
+    let mut digests = answers
+        .iter()
+        .map(|(_, answer)| answer.as_ref().ok().map(|it| &it.digest));
+    match digests.next() {
+        Some(first @ Some(_)) => digests.all(|digest| digest == first),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(digests: &[Option<&str>]) -> Answers {
+        let answer = |digest: Option<&str>| {
+            let node: NodeId = "a".parse().unwrap_or_else(|_| unreachable!());
+            let digest = digest.ok_or(CallError::NoSuchPort).map(|digest| DbDigest {
+                node: node.clone(),
+                global: true,
+                owners: 0,
+                entries: 0,
+                digest: digest.to_owned(),
+                held_entries: 0,
+                held_bytes: 0,
+            });
+            (node, digest)
+        };
+        digests.iter().copied().map(answer).collect()
+    }
+
+    // R3
+    #[test]
+    fn nodes_hold_the_same_when_all_say_the_same() {
+        for same in [&[Some("1")][..], &[Some("1"), Some("1"), Some("1")]] {
+            assert!(are_same(&answers(same)), "{same:?}");
+        }
+        for other in [
+            &[][..],
+            &[None],
+            &[None, None],
+            &[Some("1"), None],
+            &[None, Some("1")],
+            &[Some("1"), Some("1"), Some("2")],
+        ] {
+            assert!(!are_same(&answers(other)), "{other:?}");
+        }
     }
 }

@@ -22,7 +22,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Ready {
     pub(super) node: NodeId,
-    pub(super) listen: Vec<String>,
+    /// Where it can be dialled.
+    pub(super) addrs: Vec<String>,
 }
 
 /// One process of the demo. Killed when dropped; ends by itself when its standard input ends, so that it never
@@ -38,7 +39,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts this program again with these arguments, and waits until it is ready.
-    pub(super) async fn start(args: &[String], proxy: Option<&str>) -> Outcome<Process> {
+    pub(super) async fn start(args: &[String]) -> Outcome<Process> {
         let program = std::env::current_exe().or_exit_in(Exit::Failed, "finding this program")?;
         let mut child = Command::new(program)
             .args(args)
@@ -62,12 +63,9 @@ impl Process {
             .or_exit_in(Exit::Failed, "waiting for a process to be ready")??;
         let ready: Ready = serde_json::from_str(&line)
             .or_exit_in(Exit::Failed, "a process of the demo did not start")?;
-        let Some(mut addr) = ready.listen.into_iter().next() else {
+        let Some(addr) = ready.addrs.into_iter().next() else {
             return Err(Failure::new(Exit::Failed, "a process does not listen"));
         };
-        if let Some(proxy) = proxy {
-            addr = through(proxy, &addr).await?;
-        }
         Ok(Process {
             node: ready.node,
             addr,
@@ -110,7 +108,7 @@ impl Process {
 }
 
 /// Asks a recording proxy for an address that leads to `target`.
-async fn through(proxy: &str, target: &str) -> Outcome<String> {
+pub(super) async fn through(proxy: &str, target: &str) -> Outcome<String> {
     let mut stream = TcpStream::connect(proxy)
         .await
         .or_exit_in(Exit::Failed, "asking the proxy")?;

@@ -24,9 +24,9 @@ use crate::cli::{
 
 /// Count words on a mesh of four processes, kill one of them meanwhile, and check that nothing is missing
 ///
-/// Starts a seed and three workers on loopback with a throw-away CA, spawns counting ports on the workers, kills one worker
-/// with SIGKILL while it holds unfinished lines, hears of it through its monitors, hands the lost lines to another, and
-/// compares the total with a plain count. All that is told was measured; ends with 0 only if all of it was so.
+/// Starts a seed and three workers on loopback with a throw-away CA, finds the workers in the database, spawns counting ports
+/// on them, kills one worker with SIGKILL while it holds unfinished lines, hears of it through its monitors, hands the lost
+/// lines to another, and compares the total with a plain count. All that is told was measured; ends with 0 only if all of it was so.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Texts to count [default: the project's own]

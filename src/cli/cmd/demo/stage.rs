@@ -15,10 +15,10 @@ use super::{
     plan::Plan,
     story::Story,
     words::{self, Counts},
-    worker::{COUNT, FarLink, LINKS},
+    worker::{self, COUNT, FarLink, LINKS},
 };
 use crate::{
-    Context, Monitor, Node, NodeId, PortId, Reason,
+    Context, DbEvent, Monitor, Node, NodeId, PortId, Reason, Watch,
     cli::{
         exit::{Exit, Failure, OrExit, Outcome},
         node::{link_json, mode_text},
@@ -68,6 +68,8 @@ pub(super) struct Stage {
     fired: mpsc::Receiver<Fired>,
     fire: mpsc::Sender<Fired>,
     monitors: Vec<Monitor>,
+    /// Who registers as a worker, and who is gone.
+    directory: Watch,
     _dir: TempDir,
 }
 
@@ -104,6 +106,7 @@ impl Stage {
             flags.extend(["--format".into(), args.format.as_str().into()]);
             flags.extend(args.secret.then(|| "--secret".into()));
             flags.extend(seed.into_iter().flat_map(|s| ["--seed".into(), s.into()]));
+            flags.extend(proxy.into_iter().flat_map(|p| ["--proxy".into(), p.into()]));
             flags
         };
         let tell = |process: &Process| {
@@ -116,21 +119,20 @@ impl Stage {
                 json!({"node": node, "pid": pid, "addr": addr}),
             );
         };
-        let seed = Process::start(&flags(SEED, None), proxy).await?;
+        let seed = Process::start(&flags(SEED, None)).await?;
         tell(&seed);
         let mut workers = Vec::new();
         for worker in WORKERS {
-            let process = Process::start(&flags(worker, Some(&seed.addr)), proxy).await?;
+            let process = Process::start(&flags(worker, Some(&seed.addr))).await?;
             tell(&process);
             workers.push(process);
         }
 
-        let mut builder =
+        // the seed is all that it is told; the workers it finds
+        let builder =
             member::builder(dir.path(), args.secret, BOSS, args.format.as_str())?.seed(&seed.addr);
-        for worker in &workers {
-            builder = builder.address(worker.node.clone(), &worker.addr);
-        }
         let boss = builder.start().await.or_exit(Exit::Failed)?;
+        let directory = boss.db().watch(worker::WORKERS).or_exit(Exit::Failed)?;
         let (report, reports) = mpsc::channel(REPORTS_MAX);
         // two monitors a worker and one for the seed, each of which fires once
         let (fire, fired) = mpsc::channel(2 * WORKERS.len() + 1);
@@ -152,10 +154,37 @@ impl Stage {
             fired,
             fire,
             monitors: Vec::new(),
+            directory,
             _dir: dir,
         };
+        stage.find(story).await?;
         stage.link(story).await?;
         Ok(stage)
+    }
+
+    /// Finds the workers in the database.
+    async fn find(&mut self, story: &mut Story) -> Outcome {
+        let mut found = BTreeSet::new();
+        while found.len() < self.workers.len() {
+            let event = timeout(PATIENCE, self.directory.next()).await;
+            let event = event.or_exit_in(Exit::Failed, "waiting for the workers to register")?;
+            let Some(DbEvent::Added { key, .. }) = event else {
+                continue;
+            };
+            let desk: PortId = key.parse().or_exit(Exit::Failed)?;
+            story.tell(
+                "find",
+                format!("{} is registered in {}", desk.node(), worker::WORKERS),
+                json!({"family": worker::WORKERS, "node": desk.node(), "port": desk}),
+            );
+            found.insert(desk.node().clone());
+        }
+        let started: BTreeSet<NodeId> = self.workers.iter().map(|w| w.node.clone()).collect();
+        story.check(
+            found == started,
+            format!("the workers were found through {SEED}, which is all that {BOSS} was told"),
+        );
+        Ok(())
     }
 
     /// Links with all nodes, and checks what the links say on both sides.
@@ -262,10 +291,11 @@ impl Stage {
         let mut counts = Counts::new();
         let mut killed_at = None;
         let mut fired = 0;
+        let mut left = false;
         let mut double = 0;
         let mut late = Vec::new();
         let kill_after = batches.len() as u64 / 4;
-        while !(plan.is_finished() && fired == 2) {
+        while !(plan.is_finished() && fired == 2 && left) {
             while let Some((worker, batch)) = plan.hand_out() {
                 let (Some(port), Some(lines)) = (ports.get(worker), batches.get(batch as usize))
                 else {
@@ -288,6 +318,12 @@ impl Stage {
                 Some(hit) = self.fired.recv() => {
                     fired += 1;
                     self.hear_of_death(&hit, killed_at, &mut plan, story)?;
+                }
+                Some(event) = self.directory.next() => {
+                    if let DbEvent::Deleted { key } = event {
+                        left = true;
+                        self.hear_of_leaving(&key, killed_at, story)?;
+                    }
                 }
                 report = next_report(&mut self.reports) => match report? {
                     Report::Begun(worker, batch) => {
@@ -343,6 +379,26 @@ impl Stage {
             json!({"node": node, "pid": pid, "held": held, "begun": begun}),
         );
         Ok(at)
+    }
+
+    fn hear_of_leaving(&self, key: &str, killed_at: Option<Instant>, story: &mut Story) -> Outcome {
+        let desk: PortId = key.parse().or_exit(Exit::Failed)?;
+        let (Some(killed_at), true) = (killed_at, *desk.node() == self.node_of(VICTIM)?) else {
+            let text = format!("{} has left {} unasked", desk.node(), worker::WORKERS);
+            return Err(Failure::new(Exit::Failed, text));
+        };
+        let after = killed_at.elapsed();
+        story.tell(
+            "left",
+            format!(
+                "{} is no longer in {}, {:.3} ms after the kill",
+                desk.node(),
+                worker::WORKERS,
+                millis(after)
+            ),
+            json!({"family": worker::WORKERS, "node": desk.node(), "ms": millis(after)}),
+        );
+        Ok(())
     }
 
     fn hear_of_death(

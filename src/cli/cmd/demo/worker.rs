@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio::io::AsyncReadExt;
 
-use super::{children::Ready, member, words};
+use super::{
+    children::{Ready, through},
+    member, words,
+};
 use crate::{
     Context, Init, PortId, SendError,
     cli::{
@@ -15,6 +18,8 @@ use crate::{
 
 /// The function that makes a counting port.
 pub(super) const COUNT: &str = "demo.count";
+/// The family that workers register in.
+pub(super) const WORKERS: &str = "demo:workers";
 /// The function that tells which links a node has.
 pub(super) const LINKS: &str = "demo.links";
 
@@ -33,6 +38,8 @@ pub(crate) struct NodeArgs {
     format: String,
     #[arg(long)]
     seed: Option<String>,
+    #[arg(long)]
+    proxy: Option<String>,
 }
 
 /// Whose results a counting port has to send, and where to.
@@ -84,16 +91,30 @@ async fn init_links(cx: &Init, (boss,): (PortId,)) -> Result<(), SendError> {
 /// Runs until its standard input ends.
 pub(crate) async fn run_node(args: NodeArgs) -> Outcome {
     let mut builder = member::builder(&args.dir, args.secret, &args.node, &args.format)?
-        .listen("127.0.0.1:0")
         .spawnable(COUNT, init_counter)
         .spawnable(LINKS, init_links);
     if let Some(seed) = &args.seed {
         builder = builder.seed(seed);
     }
+    builder = match &args.proxy {
+        None => builder.listen("127.0.0.1:*"),
+        Some(proxy) => {
+            // the proxy has to know the port before the node listens there
+            let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+            let free = free.to_string();
+            builder.advertise(through(proxy, &free).await?).listen(free)
+        }
+    };
     let node = builder.start().await.or_exit(Exit::Failed)?;
+    if args.seed.is_some() {
+        // goes with this process, however that ends
+        let desk = node.port().open();
+        let entry = node.db().register(WORKERS, desk.id());
+        entry.or_exit(Exit::Failed)?.detach();
+    }
     let ready = Ready {
         node: node.id().clone(),
-        listen: node.listen_addrs(),
+        addrs: node.advertised(),
     };
     println!("{}", serde_json::to_string(&ready).or_exit(Exit::Failed)?);
     let mut nothing = [0; 64];
