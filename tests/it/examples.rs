@@ -73,3 +73,47 @@ fn two_hosts_meet_with_a_secret() {
     // again, with the keys that were remembered
     Ended::of(two_hosts().args(ask)).code(0);
 }
+
+#[test]
+fn a_pool_does_all_its_work_though_workers_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = Ended::of(&mut example("worker_pool", dir.path())).code(0);
+    let told = ended.stdout;
+    for n in 1..=4 {
+        let joins = told.lines().filter(|line| {
+            line.starts_with(&format!("pool/worker-{n}/")) && line.ends_with(" joins")
+        });
+        assert_eq!(joins.count(), 1, "{told}");
+    }
+    assert!(told.contains(" stops") && told.contains(" dies"), "{told}");
+    assert!(told.contains("60 jobs are done"), "{told}");
+    assert!(told.contains("the sum is 73810"), "{told}");
+    Ended::of(example("worker_pool", dir.path()).arg("nonsense")).code(1);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pool_of_processes_loses_no_work_with_a_killed_worker() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = Ended::of(portmesh(dir.path()).args(["secret", "gen"]))
+        .code(0)
+        .stdout;
+    let pool = |args: &[&str]| {
+        let mut command = example("worker_pool", dir.path());
+        command.args(args).env("PORTMESH_SECRET", secret.trim());
+        Running::start(&mut command)
+    };
+    let seed = pool(&["seed", "127.0.0.1:0"]);
+    let addr = listening(&seed, "pool/seed/");
+    let mut workers: Vec<_> = (0..3).map(|_| pool(&["worker", "--seed", &addr])).collect();
+    for worker in &workers {
+        worker.line(&["is attached to"]);
+    }
+    let client = pool(&["client", "--seed", &addr]);
+    client.line(&["joins"]);
+    workers[0].signal("KILL");
+    client.line(&["is gone"]);
+    // one that joins late
+    workers.push(pool(&["worker", "--seed", &addr]));
+    client.line(&["100 jobs are done", "the sum is 338350"]);
+}
