@@ -73,6 +73,11 @@ fn commands_reach_a_running_node_with_certificates() {
         (&json!("a"), &json!("certificate"))
     );
     assert!(ping[0]["security"].as_str().unwrap().starts_with("TLS1.3"));
+    let proof = ping[0]["proof"].as_str().unwrap();
+    assert!(
+        proof.starts_with("certificate serial ") && proof.contains("key SHA256:"),
+        "{proof}"
+    );
     assert!(ping[2]["ms"].as_f64().unwrap() > 0.0);
     mesh.a.line(&["\"up\"", "\"admin\"", "certificate"]);
 
@@ -415,7 +420,17 @@ fn certificates_are_made_inspected_and_never_overwritten_by_mistake() {
 fn help_names_exit_codes_and_aliases() {
     let dir = tempfile::tempdir().unwrap();
     let help = Ended::of(portmesh(dir.path()).arg("--help")).code(0).stdout;
-    for needed in ["Exit codes", "snd", "cal", "mon", "kil", "NO_COLOR"] {
+    for needed in [
+        "Exit codes",
+        "snd",
+        "cal",
+        "mon",
+        "kil",
+        "NO_COLOR",
+        "List the nodes of the mesh",
+        "Print the links of a node",
+        "the database of the mesh",
+    ] {
         assert!(help.contains(needed), "{needed} is missing in:\n{help}");
     }
     assert!(!help.contains("demo-node"));

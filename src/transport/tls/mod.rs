@@ -367,8 +367,9 @@ impl Facts {
                 Facts {
                     peer_key: leaf.key,
                     proof: format!(
-                        "certificate serial {}, expires {}",
+                        "certificate serial {}, key {}, expires {}",
                         leaf.serial,
+                        node_key::fingerprint(&leaf.key),
                         utc(leaf.not_after)
                     ),
                     certified: Some(leaf.node),
