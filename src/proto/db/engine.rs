@@ -106,6 +106,8 @@ struct Link {
     life: Incarnation,
     /// It says that it is a global node.
     says_global: bool,
+    /// It said that it takes this node for none.
+    declined: bool,
     queue: VecDeque<Wire>,
     /// What counts when it is whole, by subscription and owner.
     staging: BTreeMap<(u64, NodeId), Staged>,
@@ -253,6 +255,7 @@ impl Db {
             node: node.clone(),
             life,
             says_global,
+            declined: false,
             queue: VecDeque::new(),
             staging: BTreeMap::new(),
             role: Role::Plain,
@@ -330,8 +333,10 @@ impl Db {
                 key,
                 owners,
             } => {
-                self.outputs
-                    .push_back(Output::Conflict(family, key, owners));
+                if self.leaf.home == Some(link) {
+                    let output = Output::Conflict(family, key, owners);
+                    self.outputs.push_back(output);
+                }
                 Ok(())
             }
         };

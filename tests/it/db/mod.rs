@@ -1,3 +1,6 @@
-//! The database between whole nodes of one process, over the in-memory network.
+//! The database between whole nodes: of one process over the in-memory network, and between processes.
 
+mod members;
+mod rogue;
 mod shows;
+mod whole;

@@ -102,7 +102,11 @@ impl Db {
                     synced: false,
                 }));
             }
-            Role::Global(global) => global.accepted = true,
+            Role::Global(global) => {
+                if std::mem::replace(&mut global.accepted, true) {
+                    return Ok(());
+                }
+            }
             _ => return Err("it accepts as global who is attached"),
         }
         let skew = i64::try_from(wall_ms)
@@ -117,7 +121,11 @@ impl Db {
     }
 
     pub(super) fn handle_decline(&mut self, link: LinkId, text: String) -> Result<(), Broken> {
-        if let Some(state) = self.links.get(&link) {
+        if let Some(state) = self.links.get_mut(&link)
+            && self.config.global
+            && state.says_global
+            && !std::mem::replace(&mut state.declined, true)
+        {
             let node = state.node.clone();
             let text = text.chars().take(500).collect();
             self.outputs.push_back(Output::NotGlobal(node, text));

@@ -194,6 +194,9 @@ impl Db {
         if chunk.owner != node || chunk.life != life || chunk.sub != 0 {
             return Err("changes of what another node owns");
         }
+        if !counts_up(&chunk) {
+            return Err("changes whose numbers are not the owner's next ones");
+        }
         let Some(before) = self.store.open(&node, life).map(|shard| shard.version()) else {
             return Ok(());
         };
@@ -260,6 +263,7 @@ impl Db {
             }
         };
         if family.is_system() && (family.as_str() != system::NODES || **key != *node.as_str()) {
+            let key: String = key.chars().take(100).collect();
             let text = format!("{node} may not write {key} in {family}");
             return Err(WriteRefused::NotPermitted(text));
         }
@@ -296,4 +300,20 @@ impl Db {
         }
         Ok(())
     }
+}
+
+/// Whether the numbers are within the chunk, and go up in each family: others take it for granted.
+fn counts_up(chunk: &Chunk) -> bool {
+    let rises = |items: &[Item]| {
+        let mut last = chunk.from;
+        items.iter().all(|item| {
+            let seq = item.seq();
+            let floor = match item {
+                Item::Floor { floor, .. } => *floor,
+                _ => 0,
+            };
+            floor < seq && std::mem::replace(&mut last, seq) < seq && seq <= chunk.to
+        })
+    };
+    chunk.from <= chunk.to && chunk.items.iter().all(|(_, items)| rises(items))
 }

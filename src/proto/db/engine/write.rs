@@ -175,7 +175,10 @@ impl Db {
             && self.config.global
         {
             self.learn_global(node, advert.addr, now);
-            self.tell_globals(None);
+            // anybody may say it of themselves
+            if self.roster.reachable().any(|global| global == node) {
+                self.tell_globals(None);
+            }
         }
     }
 }
