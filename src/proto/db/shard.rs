@@ -117,6 +117,7 @@ pub(crate) struct Staged {
     /// What is still there of what the reader may have.
     pub(crate) alive: BTreeMap<Family, Vec<u64>>,
     pub(crate) count: usize,
+    pub(crate) bytes: usize,
 }
 
 /// See the module.

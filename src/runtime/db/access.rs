@@ -46,16 +46,16 @@ impl DbHost {
     /// The node has ended.
     pub async fn written(&self, seq: u64) -> Result<Result<(), WriteRefused>, Ended> {
         let waits = self.with(|state, _| {
-            if state.db.wait_for(seq) {
-                return None;
+            if let Some(answer) = state.db.wait_for(seq) {
+                return Err(answer);
             }
             let (to, from) = oneshot::channel();
             state.writes.entry(seq).or_default().push(to);
-            Some(from)
+            Ok(from)
         });
         match waits.ok_or(Ended)? {
-            None => Ok(Ok(())),
-            Some(from) => from.await.map_err(|_| Ended),
+            Err(answer) => Ok(answer),
+            Ok(from) => from.await.map_err(|_| Ended),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::proto::{
         name::{self, Family, Key, WriteRefused, system},
         roster::{Cause, Claim},
         shard::Shard,
-        wire::{Chunk, Wire},
+        wire::{Chunk, Stage, Wire},
     },
     id::{Incarnation, NodeId},
     limits::Now,
@@ -200,7 +200,21 @@ impl Db {
         let Some(before) = self.store.open(&node, life).map(|shard| shard.version()) else {
             return Ok(());
         };
+        let mut families = BTreeSet::new();
         let mut refused = Vec::new();
+        if chunk.stage == Stage::Whole && chunk.from <= before {
+            // in its owner's order, each with what was before it: what is taken counts, what is forgotten makes room
+            for (family, item) in in_order(std::mem::take(&mut chunk.items), before) {
+                match self.vet(&node, &family, &item, now) {
+                    Ok(true) => {
+                        self.take_item(&node, &family, item, before, now);
+                        families.insert(family);
+                    }
+                    Ok(false) => {}
+                    Err(why) => refused.push((item.seq(), why)),
+                }
+            }
+        }
         for (family, items) in &mut chunk.items {
             items.retain(|item| match self.vet(&node, family, item, now) {
                 Ok(takes) => takes,
@@ -211,17 +225,10 @@ impl Db {
             });
         }
         chunk.items.retain(|(_, items)| !items.is_empty());
-        let families: Vec<Family> = chunk
-            .items
-            .iter()
-            .map(|(family, _)| family.clone())
-            .collect();
-        for (_, items) in &chunk.items {
-            for item in items {
-                if let Item::Set { stamp, .. } = item {
-                    self.clock.observe(*stamp, now.wall_ms);
-                }
-            }
+        families.extend(chunk.items.iter().map(|(family, _)| family.clone()));
+        let families: Vec<Family> = families.into_iter().collect();
+        for item in chunk.items.iter().flat_map(|(_, items)| items) {
+            self.note_stamp(item, now);
         }
         for (seq, why) in refused {
             self.say(link, Wire::Refused { seq, why });
@@ -237,6 +244,17 @@ impl Db {
         self.shard_changed(&node, before, &families, Vec::new(), now);
         self.list(link, now);
         Ok(())
+    }
+
+    fn take_item(&mut self, node: &NodeId, family: &Family, item: Item, after: u64, now: Now) {
+        self.note_stamp(&item, now);
+        self.store.apply(node, family, item, after);
+    }
+
+    fn note_stamp(&mut self, item: &Item, now: Now) {
+        if let Item::Set { stamp, .. } = item {
+            self.clock.observe(*stamp, now.wall_ms);
+        }
     }
 
     /// Whether a change is taken; `Ok(false)`: there is nothing in it.
@@ -316,4 +334,15 @@ fn counts_up(chunk: &Chunk) -> bool {
         })
     };
     chunk.from <= chunk.to && chunk.items.iter().all(|(_, items)| rises(items))
+}
+
+/// The changes above that number, as they were made.
+fn in_order(items: Vec<(Family, Vec<Item>)>, above: u64) -> Vec<(Family, Item)> {
+    let all = items.into_iter().flat_map(|(family, items)| {
+        let items = items.into_iter().filter(|item| item.seq() > above);
+        items.map(move |item| (family.clone(), item))
+    });
+    let mut all: Vec<(Family, Item)> = all.collect();
+    all.sort_by_key(|(_, item)| item.seq());
+    all
 }
