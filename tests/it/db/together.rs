@@ -7,7 +7,10 @@ use portmesh::{
     Context, Events, Limits, Node, NodeBuilder, NodeEvent, PortId, Secret,
     transport::memory::MemoryNetwork,
 };
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::JoinSet,
+};
 
 use super::{
     proxy::Proxy,
@@ -85,14 +88,17 @@ async fn meet(mut members: Vec<Member>) -> Vec<Member> {
         };
         eventually("all are linked", linked).await;
     }
+    eprintln!("linked {:?}", tokio::time::Instant::now());
     // answers over all links: nothing is on its way any more
+    let mut calls = JoinSet::new();
     for member in &members {
-        for port in &ports {
-            let node = PortId::of_node(port.node().clone());
-            if port != &member.port {
-                within(member.node.call::<()>(&node, ("ping",))).await.ok();
-            }
+        for port in ports.iter().filter(|port| **port != member.port) {
+            let port = PortId::of_node(port.node().clone());
+            calls.spawn(member.node.call::<String>(&port, ("ping",)).into_future());
         }
+    }
+    while let Some(pong) = within(calls.join_next()).await {
+        assert_eq!(pong.unwrap().unwrap(), "pong");
     }
     assert_eq!(fires.try_recv().ok(), None);
     for member in &mut members {
@@ -115,6 +121,8 @@ async fn over_memory(count: usize, name: &str) {
     for (from, to) in names.iter().flat_map(|a| names.iter().map(move |b| (a, b))) {
         network.delay(from, to, DELAY);
     }
+    let v0 = tokio::time::Instant::now();
+    let t0 = std::time::Instant::now();
     let seeds: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut starts = Vec::new();
     for name in &names {
@@ -124,12 +132,20 @@ async fn over_memory(count: usize, name: &str) {
     for start in starts {
         members.push(start.await.unwrap());
     }
+    eprintln!("started {:?}", t0.elapsed());
     let members = meet(members).await;
+    let bytes: u64 = members.iter().map(|m| m.node.stats().mesh.bytes_out).sum();
+    eprintln!(
+        "met {:?} virtual {:?} bytes {bytes}",
+        t0.elapsed(),
+        tokio::time::Instant::now() - v0
+    );
     for (a, b) in names.iter().flat_map(|a| names.iter().map(move |b| (a, b))) {
         if a < b {
             eventually("one connection", || network.connections(a, b) == 1).await;
         }
     }
+    eprintln!("connections {:?}", t0.elapsed());
     if name == "g" {
         same_views(&members).await;
     }
