@@ -88,7 +88,6 @@ async fn meet(mut members: Vec<Member>) -> Vec<Member> {
         };
         eventually("all are linked", linked).await;
     }
-    eprintln!("linked {:?}", tokio::time::Instant::now());
     // answers over all links: nothing is on its way any more
     let mut calls = JoinSet::new();
     for member in &members {
@@ -121,8 +120,6 @@ async fn over_memory(count: usize, name: &str) {
     for (from, to) in names.iter().flat_map(|a| names.iter().map(move |b| (a, b))) {
         network.delay(from, to, DELAY);
     }
-    let v0 = tokio::time::Instant::now();
-    let t0 = std::time::Instant::now();
     let seeds: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut starts = Vec::new();
     for name in &names {
@@ -132,20 +129,12 @@ async fn over_memory(count: usize, name: &str) {
     for start in starts {
         members.push(start.await.unwrap());
     }
-    eprintln!("started {:?}", t0.elapsed());
     let members = meet(members).await;
-    let bytes: u64 = members.iter().map(|m| m.node.stats().mesh.bytes_out).sum();
-    eprintln!(
-        "met {:?} virtual {:?} bytes {bytes}",
-        t0.elapsed(),
-        tokio::time::Instant::now() - v0
-    );
     for (a, b) in names.iter().flat_map(|a| names.iter().map(move |b| (a, b))) {
         if a < b {
             eventually("one connection", || network.connections(a, b) == 1).await;
         }
     }
-    eprintln!("connections {:?}", t0.elapsed());
     if name == "g" {
         same_views(&members).await;
     }
@@ -183,7 +172,8 @@ async fn two_nodes_that_connect_at_once_keep_one_link_and_all_messages() {
 #[tokio::test(start_paused = true)]
 async fn twenty_nodes_that_connect_at_once_keep_one_link_a_pair_and_all_messages() {
     over_memory(20, "n").await;
-    over_memory(20, "g").await;
+    // these do much more: all tell each other all links
+    over_memory(8, "g").await;
 }
 
 // L1 L5 P1 P2 M2 R3
