@@ -3,8 +3,12 @@
 mod anything;
 mod bad_input;
 mod bounds;
+#[cfg(unix)]
+mod child;
 mod liars;
 mod members;
+#[cfg(unix)]
+mod processes;
 mod proxy;
 mod rogue;
 mod shows;
