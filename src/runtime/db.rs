@@ -32,6 +32,7 @@ use crate::proto::{
 };
 
 mod access;
+mod homeless;
 mod wiring;
 
 /// What the database needs of the mesh.
@@ -74,6 +75,8 @@ struct State {
     writes: HashMap<u64, Vec<oneshot::Sender<Result<(), WriteRefused>>>>,
     readers: HashMap<WatchId, Reader>,
     seeds: BTreeSet<NodeId>,
+    /// Linked nodes that say that they are global.
+    globals: HashMap<LinkId, NodeId>,
     /// When the timer runs out.
     timer: Option<Duration>,
 }
@@ -169,6 +172,9 @@ impl DbHost {
             }
         });
         let (mut nodes, mut untried) = (mesh.seed_nodes(), mesh.seeds_untried());
+        if !mesh.is_global() {
+            self.warn_when_homeless(mesh.seed_count(), untried.clone());
+        }
         let host = self.me.clone();
         self.runtime.spawn(async move {
             loop {

@@ -5,6 +5,7 @@ mod bad_input;
 mod bounds;
 #[cfg(unix)]
 mod child;
+mod homeless;
 mod liars;
 mod members;
 #[cfg(unix)]
