@@ -355,7 +355,7 @@ impl Told {
                         break;
                     }
                 }
-                if self.next % 2 == 0 {
+                if self.next.is_multiple_of(2) {
                     self.db.unwatch(watch);
                 }
             }
