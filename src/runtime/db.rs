@@ -6,10 +6,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::Waker,
     time::Duration,
 };
@@ -114,8 +111,6 @@ pub struct DbHost {
     home: watch::Sender<Option<NodeId>>,
     events: broadcast::Sender<NodeEvent>,
     runtime: Handle,
-    messages: AtomicU64,
-    bytes: AtomicU64,
 }
 
 impl fmt::Debug for DbHost {
@@ -143,8 +138,6 @@ impl DbHost {
             home: watch::Sender::new(None),
             events,
             runtime: Handle::current(),
-            messages: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
         })
     }
 
@@ -288,9 +281,6 @@ impl DbHost {
             let Some(message) = state.db.transmit(link, now) else {
                 return;
             };
-            self.messages.fetch_add(1, Ordering::Relaxed);
-            let len = message.encoded_len() as u64;
-            self.bytes.fetch_add(len, Ordering::Relaxed);
             links.send(link, message);
         }
     }

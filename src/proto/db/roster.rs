@@ -55,8 +55,6 @@ pub(crate) struct Roster {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) shown: bool,
-    /// It neither shows nor is listed.
-    pub(crate) dead: bool,
 }
 
 impl Roster {
@@ -167,10 +165,7 @@ impl Roster {
         let Some((home, (life, _, version))) = claim else {
             self.homes.remove(node);
             let shown = self.unlisted(node, cause, now) && shard.is_some();
-            return Verdict {
-                shown,
-                dead: !shown,
-            };
+            return Verdict { shown };
         };
         self.homes.insert(node.clone(), home);
         self.set(node, Some(Presence::Listed));
@@ -178,7 +173,7 @@ impl Roster {
             // one that shows goes on showing while the rest is on its way
             shard.life() == life && (was_shown || shard.version() >= version)
         });
-        Verdict { shown, dead: false }
+        Verdict { shown }
     }
 
     /// Nobody lists the node. Whether it shows for a while.

@@ -49,11 +49,6 @@ impl FamilyShard {
             .filter(|(_, entry)| entry.value.is_some())
     }
 
-    /// How many.
-    pub fn live_count(&self) -> usize {
-        self.live
-    }
-
     /// The key that the change of that number is about, where it still stands.
     pub(crate) fn key_of(&self, seq: u64) -> Option<&Key> {
         self.by_seq.get(&seq).filter(|key| !key.is_empty())

@@ -1,9 +1,6 @@
 //! What a program does with the database of its node.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
@@ -157,12 +154,6 @@ impl DbHost {
     /// The node has ended.
     pub fn summary(&self) -> Result<Summary, Ended> {
         self.with(|state, _| state.db.summary()).ok_or(Ended)
-    }
-
-    /// Messages and bytes that the database has sent over links.
-    pub fn sent(&self) -> (u64, u64) {
-        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        (load(&self.messages), load(&self.bytes))
     }
 
     /// The home of this node; itself for a global node.

@@ -384,10 +384,7 @@ async fn what_a_member_may_not_write_is_refused_and_the_rest_is_taken() {
         m.got().iter().any(|wire| applied(&wire))
     })
     .await;
-    eventually("it is there", || {
-        m.got().iter().filter(applied).count() >= 1 && m.is_linked()
-    })
-    .await;
+    assert!(m.is_linked());
     let mut watch = scene.g2.db().watch("f").unwrap();
     until_added(&mut watch, "m-last").await;
     assert_eq!(keys().await, ["m-good", "m-last", "one", "two"]);

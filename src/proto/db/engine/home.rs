@@ -31,6 +31,8 @@ pub(super) struct AttachedLink {
     /// Subscriptions that may have something, each once.
     pub(super) turn: VecDeque<u64>,
     pub(super) conflicts: BTreeSet<(Family, Key)>,
+    /// It has not heard yet which global nodes there are now.
+    pub(super) lacks_globals: bool,
 }
 
 impl AttachedLink {
@@ -84,6 +86,7 @@ impl Db {
             subs: BTreeMap::new(),
             turn: VecDeque::new(),
             conflicts: BTreeSet::new(),
+            lacks_globals: true,
         }));
         let known = self
             .store
@@ -94,7 +97,6 @@ impl Db {
             wall_ms: now.wall_ms,
         };
         self.say(link, wire);
-        self.tell_globals(Some(link));
         self.outputs.push_back(Output::Keep(node, true));
         self.list(link, now);
         Ok(())
@@ -155,27 +157,24 @@ impl Db {
         self.judge(node, Cause::Word, now);
     }
 
-    /// Tells attached nodes, or one of them, where they can go when this one dies.
-    pub(super) fn tell_globals(&mut self, to: Option<LinkId>) {
-        let links: Vec<LinkId> = match to {
-            Some(link) => vec![link],
-            None => self
-                .links
-                .iter()
-                .filter(|(_, link)| matches!(link.role, Role::Attached(_)))
-                .map(|(id, _)| *id)
-                .collect(),
-        };
-        let globals: Vec<(NodeId, Vec<String>)> = self
-            .roster
+    /// Attached nodes are to be told where they can go when this one dies.
+    pub(super) fn tell_globals(&mut self) {
+        for (link, state) in &mut self.links {
+            if let Role::Attached(attached) = &mut state.role {
+                attached.lacks_globals = true;
+                self.ready.insert(*link);
+            }
+        }
+    }
+
+    /// The other global nodes, with their addresses.
+    pub(super) fn other_globals(&self) -> Vec<(NodeId, Vec<String>)> {
+        self.roster
             .reachable()
             .filter(|node| **node != self.config.node)
             .take(GLOBALS_TOLD)
             .map(|node| (node.clone(), self.addresses(node)))
-            .collect();
-        for link in links {
-            self.say(link, Wire::Globals(globals.clone()));
-        }
+            .collect()
     }
 
     // --- what attached nodes write ---
@@ -249,12 +248,6 @@ impl Db {
     fn take_item(&mut self, node: &NodeId, family: &Family, item: Item, after: u64, now: Now) {
         self.note_stamp(&item, now);
         self.store.apply(node, family, item, after);
-    }
-
-    fn note_stamp(&mut self, item: &Item, now: Now) {
-        if let Item::Set { stamp, .. } = item {
-            self.clock.observe(*stamp, now.wall_ms);
-        }
     }
 
     /// Whether a change is taken; `Ok(false)`: there is nothing in it.

@@ -9,9 +9,7 @@ use std::{
 use super::{Broken, Db, LinkId, Output, Query, QueryId, Role, relay::apply_chunk};
 use crate::proto::{
     db::{
-        clock::DRIFT_MAX_MS,
         feed::{Feed, Filter},
-        item::Item,
         name::{Family, WriteRefused},
         shard::Entry,
         store::Store,
@@ -165,12 +163,7 @@ impl Db {
         home.feed.knows((me.clone(), life, version));
         home.feed.mark(&me);
         self.ready.insert(link);
-        let skew = i64::try_from(wall_ms)
-            .unwrap_or(i64::MAX)
-            .saturating_sub(i64::try_from(now.wall_ms).unwrap_or(i64::MAX));
-        if skew.unsigned_abs() > DRIFT_MAX_MS {
-            self.outputs.push_back(Output::Skew(node.clone(), skew));
-        }
+        self.note_clock(node.clone(), wall_ms, now);
         self.outputs.push_back(Output::Home(Some(node)));
         self.was_applied(version);
         let ids: Vec<u64> = self.leaf.subs.keys().copied().collect();
@@ -344,6 +337,9 @@ impl Db {
         now: Now,
     ) -> Result<(), Broken> {
         let (owner, id) = (chunk.owner.clone(), chunk.sub);
+        for item in chunk.items.iter().flat_map(|(_, items)| items) {
+            self.note_stamp(item, now);
+        }
         let Some(state) = self.links.get_mut(&link) else {
             return Ok(());
         };
@@ -352,13 +348,6 @@ impl Db {
         };
         if owner == self.config.node || sub.store.open(&owner, chunk.life).is_none() {
             return Ok(());
-        }
-        for (_, items) in &chunk.items {
-            for item in items {
-                if let Item::Set { stamp, .. } = item {
-                    self.clock.observe(*stamp, now.wall_ms);
-                }
-            }
         }
         let limits = &self.config.limits;
         let is_whole = apply_chunk(&mut sub.store, &mut state.staging, chunk, limits);

@@ -116,12 +116,8 @@ impl Db {
             .iter()
             .map(|(family, _)| family.clone())
             .collect();
-        for (_, items) in &chunk.items {
-            for item in items {
-                if let Item::Set { stamp, .. } = item {
-                    self.clock.observe(*stamp, now.wall_ms);
-                }
-            }
+        for item in chunk.items.iter().flat_map(|(_, items)| items) {
+            self.note_stamp(item, now);
         }
         let Some(before) = self
             .store

@@ -166,6 +166,9 @@ impl Db {
         if let Some(version) = attached.applied.take() {
             return Some(Wire::Applied(version));
         }
+        if std::mem::take(&mut attached.lacks_globals) {
+            return Some(Wire::Globals(self.other_globals()));
+        }
         if let Some((family, key)) = attached.conflicts.pop_first() {
             let owners = self.store.all(&family, &key);
             let owners = owners.into_iter().map(|found| found.owner).collect();

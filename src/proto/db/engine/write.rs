@@ -94,11 +94,6 @@ impl Db {
         None
     }
 
-    /// Nobody waits for that change any more.
-    pub fn wait_no_longer(&mut self, seq: u64) {
-        self.waits.remove(&seq);
-    }
-
     pub(super) fn erase(&mut self, family: &Family, keys: &[&str], now: Now) -> usize {
         let me = self.config.node.clone();
         let mut erased = 0;
@@ -181,7 +176,7 @@ impl Db {
             self.learn_global(node, advert.addr, now);
             // anybody may say it of themselves
             if self.roster.reachable().any(|global| global == node) {
-                self.tell_globals(None);
+                self.tell_globals();
             }
         }
     }
