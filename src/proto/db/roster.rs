@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{name::system, shard::Shard, store::Store};
+use super::{item::Packed, name::system, shard::Shard, store::Store};
 use crate::proto::id::{Incarnation, NodeId};
 
 /// What a home says of one of its own: its life, which of its attachments this is, the version that its shard had then.
@@ -55,8 +55,6 @@ pub(crate) struct Roster {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) shown: bool,
-    /// It neither shows nor is listed.
-    pub(crate) dead: bool,
 }
 
 impl Roster {
@@ -78,6 +76,8 @@ impl Roster {
     pub(crate) fn find_way(&mut self, store: &Store) -> (Vec<NodeId>, Vec<NodeId>) {
         let mut reach = BTreeMap::from([(self.me.clone(), self.life)]);
         let mut todo = VecDeque::from([self.me.clone()]);
+        // what was read already: most say the same of a node
+        let mut read: BTreeMap<&str, &Packed> = BTreeMap::new();
         while let Some(at) = todo.pop_front() {
             let Some(shard) = store.shard(&at) else {
                 continue;
@@ -87,11 +87,13 @@ impl Roster {
             }
             let links = shard.family(system::LINKS);
             for (key, entry) in links.into_iter().flat_map(|part| part.live()) {
-                let Ok(node) = key.parse::<NodeId>() else {
+                let Some(value) = &entry.value else { continue };
+                if read.insert(key, value) == Some(value) {
+                    continue;
+                }
+                let (Ok(node), Ok((life,))) = (key.parse::<NodeId>(), value.decode()) else {
                     continue;
                 };
-                let life = entry.value.as_ref().map(|value| value.decode());
-                let Some(Ok((life,))) = life else { continue };
                 if reach.get(&node).is_none_or(|known| *known < life) {
                     reach.insert(node.clone(), life);
                     todo.push_back(node);
@@ -163,10 +165,7 @@ impl Roster {
         let Some((home, (life, _, version))) = claim else {
             self.homes.remove(node);
             let shown = self.unlisted(node, cause, now) && shard.is_some();
-            return Verdict {
-                shown,
-                dead: !shown,
-            };
+            return Verdict { shown };
         };
         self.homes.insert(node.clone(), home);
         self.set(node, Some(Presence::Listed));
@@ -174,7 +173,7 @@ impl Roster {
             // one that shows goes on showing while the rest is on its way
             shard.life() == life && (was_shown || shard.version() >= version)
         });
-        Verdict { shown, dead: false }
+        Verdict { shown }
     }
 
     /// Nobody lists the node. Whether it shows for a while.

@@ -4,24 +4,19 @@ use std::time::Duration;
 
 use portmesh::{CallError, Limits, Node, transport::memory::MemoryNetwork};
 
-/// More than anything here takes.
-const LONG: Duration = Duration::from_secs(60);
+use super::whole::{LONG, builder, start};
 
 /// Global nodes `g1` and `g2`, and `l`, which listens nowhere and is attached to `g1`.
 async fn mesh() -> (Node, Node, Node) {
     let network = MemoryNetwork::new();
-    let node = |name: &str| {
-        Node::builder(name)
-            .transport(network.host(name))
-            .trust_global("g*".parse().unwrap())
-    };
-    let g1 = node("g1").listen("g1").start().await.unwrap();
-    let g2 = node("g2").listen("g2").seed("g1").global(true);
-    let g2 = g2.start().await.unwrap();
-    let l = node("l").seed("g1").start().await.unwrap();
-    for node in [&g1, &g2, &l] {
-        node.db().ready().await.unwrap();
-    }
+    let g1 = start(&network, "g1", &[]).await;
+    let g2 = start(&network, "g2", &["g1"]).await;
+    let l = Node::builder("l")
+        .transport(network.host("l"))
+        .seed("g1")
+        .trust_global("g*".parse().unwrap());
+    let l = l.start().await.unwrap();
+    l.db().ready().await.unwrap();
     (g1, g2, l)
 }
 
@@ -141,17 +136,14 @@ async fn more_links_than_one_answer_has_are_told_in_several() {
         unauthenticated_per_address_max: NODES,
         ..Limits::default()
     };
-    let hub = Node::builder("hub")
-        .transport(network.host("hub"))
-        .listen("hub")
-        .limits(limits);
+    let hub = builder(&network, "ghub", &[]).limits(limits);
     let hub = hub.start().await.unwrap();
     let mut nodes = Vec::new();
     for n in 0..NODES {
         let name = format!("n{n}");
         let node = Node::builder(&name)
             .transport(network.host(&name))
-            .seed("hub");
+            .seed("ghub");
         nodes.push(node.start().await.unwrap());
     }
     until("all links", async || hub.links().len() == NODES).await;

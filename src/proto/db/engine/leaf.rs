@@ -9,9 +9,7 @@ use std::{
 use super::{Broken, Db, LinkId, Output, Query, QueryId, Role, relay::apply_chunk};
 use crate::proto::{
     db::{
-        clock::DRIFT_MAX_MS,
         feed::{Feed, Filter},
-        item::Item,
         name::{Family, WriteRefused},
         shard::Entry,
         store::Store,
@@ -23,6 +21,8 @@ use crate::proto::{
 
 /// Parts of this node's shard that its home has not answered yet.
 const IN_FLIGHT_MAX: u32 = 32;
+/// Refusals that are remembered for who asks later.
+const REFUSED_KEPT: usize = 10_000;
 
 /// The link to the home of this node.
 #[derive(Debug)]
@@ -50,6 +50,9 @@ pub(super) struct Leaf {
     pub(super) home: Option<LinkId>,
     /// Homes of this life, the present one included.
     counter: u64,
+    /// Up to where a home has taken this node's shard, and what it refused of it lately.
+    pub(super) applied: u64,
+    pub(super) refused: BTreeMap<u64, WriteRefused>,
     /// What came through the lost home and was not told of by another one shows until then.
     grace: Option<Duration>,
     pub(super) subs: BTreeMap<u64, Subscription>,
@@ -160,13 +163,9 @@ impl Db {
         home.feed.knows((me.clone(), life, version));
         home.feed.mark(&me);
         self.ready.insert(link);
-        let skew = i64::try_from(wall_ms)
-            .unwrap_or(i64::MAX)
-            .saturating_sub(i64::try_from(now.wall_ms).unwrap_or(i64::MAX));
-        if skew.unsigned_abs() > DRIFT_MAX_MS {
-            self.outputs.push_back(Output::Skew(node.clone(), skew));
-        }
+        self.note_clock(node.clone(), wall_ms, now);
         self.outputs.push_back(Output::Home(Some(node)));
+        self.was_applied(version);
         let ids: Vec<u64> = self.leaf.subs.keys().copied().collect();
         for id in ids {
             self.ask(id);
@@ -246,11 +245,19 @@ impl Db {
         };
         home.in_flight = 0;
         self.ready.insert(link);
+        self.was_applied(version);
+        Ok(())
+    }
+
+    /// A home has this node's shard up to that version.
+    fn was_applied(&mut self, version: u64) {
+        let own = self.store.shard(&self.config.node);
+        let version = version.min(own.map_or(0, |shard| shard.version()));
+        self.leaf.applied = self.leaf.applied.max(version);
         let later = self.waits.split_off(&version.saturating_add(1));
         for seq in std::mem::replace(&mut self.waits, later) {
             self.outputs.push_back(Output::Written(seq, Ok(())));
         }
-        Ok(())
     }
 
     pub(super) fn handle_refused(
@@ -262,6 +269,10 @@ impl Db {
     ) -> Result<(), Broken> {
         if self.home_link(link).is_none() {
             return Err("it refuses changes that it was not sent");
+        }
+        self.leaf.refused.insert(seq, why.clone());
+        if self.leaf.refused.len() > REFUSED_KEPT {
+            self.leaf.refused.pop_first();
         }
         if self.waits.remove(&seq) {
             self.outputs
@@ -326,6 +337,9 @@ impl Db {
         now: Now,
     ) -> Result<(), Broken> {
         let (owner, id) = (chunk.owner.clone(), chunk.sub);
+        for item in chunk.items.iter().flat_map(|(_, items)| items) {
+            self.note_stamp(item, now);
+        }
         let Some(state) = self.links.get_mut(&link) else {
             return Ok(());
         };
@@ -334,13 +348,6 @@ impl Db {
         };
         if owner == self.config.node || sub.store.open(&owner, chunk.life).is_none() {
             return Ok(());
-        }
-        for (_, items) in &chunk.items {
-            for item in items {
-                if let Item::Set { stamp, .. } = item {
-                    self.clock.observe(*stamp, now.wall_ms);
-                }
-            }
         }
         let limits = &self.config.limits;
         let is_whole = apply_chunk(&mut sub.store, &mut state.staging, chunk, limits);

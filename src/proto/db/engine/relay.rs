@@ -116,12 +116,8 @@ impl Db {
             .iter()
             .map(|(family, _)| family.clone())
             .collect();
-        for (_, items) in &chunk.items {
-            for item in items {
-                if let Item::Set { stamp, .. } = item {
-                    self.clock.observe(*stamp, now.wall_ms);
-                }
-            }
+        for item in chunk.items.iter().flat_map(|(_, items)| items) {
+            self.note_stamp(item, now);
         }
         let Some(before) = self
             .store
@@ -235,14 +231,17 @@ pub(super) fn apply_chunk(
             items: Vec::new(),
             alive: BTreeMap::new(),
             count: 0,
+            bytes: 0,
         },
         _ => match staging.remove(&place) {
             Some(staged) if staged.from == chunk.from => staged,
             _ => return false,
         },
     };
-    let items = chunk.items.iter().map(|(_, items)| items.len());
-    staged.count += items.sum::<usize>();
+    for item in chunk.items.iter().flat_map(|(_, items)| items) {
+        staged.count += 1;
+        staged.bytes += item.size();
+    }
     staged.items.extend(chunk.items);
     for (family, seqs) in chunk.alive {
         staged.count += seqs.len();
@@ -253,7 +252,9 @@ pub(super) fn apply_chunk(
         if chunk.to >= version {
             store.apply_staged(&owner, staged, chunk.to);
         }
-    } else if staged.count <= limits.db_node_entries_max.saturating_mul(4) {
+    } else if staged.count <= limits.db_node_entries_max.saturating_mul(4)
+        && staged.bytes <= limits.db_node_bytes_max.saturating_mul(2)
+    {
         staging.insert(place, staged);
     }
     true

@@ -40,6 +40,7 @@ impl Db {
             return Err("it asks for more at a time than it may");
         }
         let node = node.clone();
+        self.drop_sub(link, asked.sub);
         let filter = match asked.key {
             Some(key) => Filter::Key(asked.family.clone(), key),
             None => Filter::Family(asked.family.clone()),
@@ -82,7 +83,10 @@ impl Db {
         let Some((_, attached)) = self.attached(link) else {
             return;
         };
-        attached.subs.remove(&sub);
+        if attached.subs.remove(&sub).is_none() {
+            return;
+        }
+        attached.turn.retain(|turn| *turn != sub);
         for subs in self.subscribed.values_mut() {
             subs.remove(&(link, sub));
         }
@@ -161,6 +165,9 @@ impl Db {
         let (_, attached) = self.attached(link)?;
         if let Some(version) = attached.applied.take() {
             return Some(Wire::Applied(version));
+        }
+        if std::mem::take(&mut attached.lacks_globals) {
+            return Some(Wire::Globals(self.other_globals()));
         }
         if let Some((family, key)) = attached.conflicts.pop_first() {
             let owners = self.store.all(&family, &key);

@@ -81,18 +81,17 @@ impl Db {
         entry.is_some_and(|entry| entry.seq == seq) && self.erase(family, &[key], now) > 0
     }
 
-    /// Whether that change has been taken by this node's home: true at once for a global node. Where it has not,
+    /// What became of that change: at once where this node is global, or its home has answered. Where it has not,
     /// [`Output::Written`](super::Output::Written) comes for it.
-    pub fn wait_for(&mut self, seq: u64) -> bool {
-        if !self.config.global {
-            self.waits.insert(seq);
+    pub fn wait_for(&mut self, seq: u64) -> Option<Result<(), WriteRefused>> {
+        if let Some(why) = self.leaf.refused.get(&seq) {
+            return Some(Err(why.clone()));
         }
-        self.config.global
-    }
-
-    /// Nobody waits for that change any more.
-    pub fn wait_no_longer(&mut self, seq: u64) {
-        self.waits.remove(&seq);
+        if self.config.global || seq <= self.leaf.applied {
+            return Some(Ok(()));
+        }
+        self.waits.insert(seq);
+        None
     }
 
     pub(super) fn erase(&mut self, family: &Family, keys: &[&str], now: Now) -> usize {
@@ -175,7 +174,10 @@ impl Db {
             && self.config.global
         {
             self.learn_global(node, advert.addr, now);
-            self.tell_globals(None);
+            // anybody may say it of themselves
+            if self.roster.reachable().any(|global| global == node) {
+                self.tell_globals();
+            }
         }
     }
 }
