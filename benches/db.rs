@@ -31,6 +31,7 @@ type Res<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 const PATIENCE: Duration = Duration::from_secs(300);
 const FAMILY: &str = "bench";
 const NODES: usize = 200;
+const NAMES: [&str; 5] = ["visible", "reads", "join", "meet", "crowd"];
 const MODE: &str = "certificate cbor";
 
 /// Room for a million entries of one owner.
@@ -93,7 +94,6 @@ struct Bench<'a> {
     dir: &'a Path,
     a: Node,
     b: Node,
-    addr: String,
     _g1: Peer,
     _g2: Peer,
 }
@@ -114,7 +114,6 @@ impl<'a> Bench<'a> {
             dir,
             a,
             b,
-            addr,
             _g1: g1,
             _g2: g2,
         })
@@ -432,7 +431,7 @@ async fn main() -> Res {
         let seeds: Vec<&str> = seeds.iter().map(String::as_str).collect();
         return serve(Path::new(dir), name, &seeds).await;
     }
-    let wanted = |name: &str| args.is_empty() || args.iter().any(|n| n == name);
+    let wanted = support::chosen(&args, &NAMES);
     let dir = tempfile::tempdir()?;
     let ca = CertificateAuthority::create("bench")?;
     let names = (1..10).map(|n| format!("g{n}"));

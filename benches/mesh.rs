@@ -1,9 +1,12 @@
-//! What the mesh does between two processes over real TLS: `cargo bench`, or `cargo bench -- rtt bulk` for some of it.
+//! What the mesh does between two processes over real TLS: `cargo bench --bench mesh`, or some of it:
+//! `cargo bench --bench mesh -- rtt bulk`.
 //!
 //! Prints one JSON object a line. `value` is the median of the rounds, or p50 where the unit says so; `tx_cpu_ns` and
 //! `rx_cpu_ns` are nanoseconds of CPU for each message (for bulk: for each kB) here and in the other process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[path = "support/load.rs"]
+mod load;
 mod support;
 
 use std::{
@@ -11,15 +14,27 @@ use std::{
     time::{Duration, Instant},
 };
 
+use load::Load;
 use portmesh::{CertificateAuthority, Context, Identity, Init, Node, NodeId, PortId};
 use serde::{Deserialize, Serialize};
-use support::{Load, Peer, ROUNDS, emit, emit_rounds, emit_times};
+use support::{Peer, emit, emit_rounds, emit_times};
 use tokio::task::JoinSet;
 
 type Res<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const SERVER: &str = "bench/server";
 const CLIENT: &str = "bench/client";
+const NAMES: [&str; 7] = [
+    "idle",
+    "small",
+    "rtt",
+    "flight",
+    "bulk",
+    "spawn",
+    "handshake",
+];
+/// How often each rate is measured.
+const ROUNDS: usize = 5;
 /// Identities for the handshakes made at the same time.
 const DIALLERS: usize = 4;
 const SMALL: u64 = 200_000;
@@ -378,8 +393,7 @@ async fn main() -> Res {
     {
         return serve(Path::new(dir)).await;
     }
-    let names: Vec<_> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let wanted = |name: &str| names.is_empty() || names.iter().any(|n| *n == name);
+    let wanted = support::chosen(&args, &NAMES);
 
     if wanted("idle") {
         idle_ports().await?;

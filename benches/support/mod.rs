@@ -1,13 +1,23 @@
-//! What a benchmark between two processes needs: the other process, CPU time, percentiles, JSON lines.
+//! What a benchmark between processes needs: the other process, memory, percentiles, JSON lines.
 
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdout, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-/// How often each rate is measured.
-pub(crate) const ROUNDS: usize = 5;
+/// Whether a benchmark is to run: those that are named, or all. Says which of the names are none: `cargo bench` hands
+/// the same names to every program of benchmarks.
+pub(crate) fn chosen<'a>(args: &'a [String], known: &[&str]) -> impl Fn(&str) -> bool + 'a {
+    let names: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
+    for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
+        eprintln!(
+            "no benchmark here is named {name}: there are {}",
+            known.join(", ")
+        );
+    }
+    move |name| names.is_empty() || names.iter().any(|n| *n == name)
+}
 
 /// Prints one result. `extra` holds further figures.
 pub(crate) fn emit(bench: &str, mode: &str, value: f64, unit: &str, extra: &[(&str, f64)]) {
@@ -62,51 +72,6 @@ pub(crate) fn emit_times(bench: &str, mode: &str, mut times: Vec<Duration>, extr
     emit(bench, mode, at(0.50), "us_p50", &all);
 }
 
-/// Nanoseconds of CPU that the threads of a process have used, as the scheduler counts them.
-fn cpu_ns(pid: u32) -> f64 {
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
-        return f64::NAN; // not Linux: no figure rather than a wrong one
-    };
-    tasks
-        .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|text| text.split_whitespace().next()?.parse::<f64>().ok())
-        .sum()
-}
-
-/// Wall and CPU time of this process and of the other one.
-pub(crate) struct Load {
-    start: Instant,
-    own: f64,
-    other: f64,
-    pid: u32,
-}
-
-impl Load {
-    pub(crate) fn start(other: &Peer) -> Self {
-        let pid = other.child.id();
-        Load {
-            start: Instant::now(),
-            own: cpu_ns(std::process::id()),
-            other: cpu_ns(pid),
-            pid,
-        }
-    }
-
-    /// CPU for each of `units`, and cores used, on both sides.
-    pub(crate) fn stop(&self, units: f64) -> [(&'static str, f64); 4] {
-        let wall = self.start.elapsed().as_secs_f64() * 1e9;
-        let own = cpu_ns(std::process::id()) - self.own;
-        let other = cpu_ns(self.pid) - self.other;
-        [
-            ("tx_cpu_ns", own / units),
-            ("rx_cpu_ns", other / units),
-            ("tx_cores", own / wall),
-            ("rx_cores", other / wall),
-        ]
-    }
-}
-
 /// Resident memory of this process in bytes.
 pub(crate) fn resident_bytes() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -117,7 +82,7 @@ pub(crate) fn resident_bytes() -> f64 {
 
 /// The other process: this program again.
 pub(crate) struct Peer {
-    child: Child,
+    pub(crate) child: Child,
     lines: BufReader<ChildStdout>,
 }
 
