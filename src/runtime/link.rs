@@ -78,6 +78,12 @@ pub(super) async fn run<P: NodePorts>(
             reason = writer.run(&mut io.write, &mut io.output) => break reason.into(),
         }
     };
+    // an orderly end; what is kept here has not reached its port, and goes with the link
+    if end.reason == CloseReason::Shutdown && reader.session.idle_since().is_some() {
+        let now = shared.clock.now();
+        let peer = &mut handle.cell.lock().peer;
+        peer.last_words(facts.link, &mut io.output.bytes, now);
+    }
     reader.session.close(&*shared.ports);
     shared.ports.link_down(facts.link);
     end

@@ -382,6 +382,14 @@ impl<W> Peer<W> {
         self.out.poll_timeout()
     }
 
+    /// Appends what the peer was not told yet, before this node's last word on that link: above all what this side has dealt
+    /// with, so that the peer takes nothing for lost that has arrived (P2).
+    pub fn last_words(&mut self, link: LinkId, buf: &mut Vec<u8>, now: Now) {
+        if self.link == Some(link) {
+            self.out.control.transmit(buf, true, now);
+        }
+    }
+
     fn admit(&mut self, message: Message) -> Result<Message, SendRefused> {
         let bytes = message.encoded_len();
         if let Some(terms) = self.out.terms()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portmesh::{CallError, Limits, Node, transport::memory::MemoryNetwork};
+use portmesh::{CallError, Context, Limits, Node, transport::memory::MemoryNetwork};
 
 use super::whole::{LONG, builder, start};
 
@@ -125,6 +125,23 @@ async fn a_node_tells_its_links_and_its_sums_to_whom_asks() {
     .await;
     let own = digest(&l).await;
     assert_eq!((own.global, own.owners), (false, 1));
+}
+
+// P2, L6: what it was told has arrived
+#[tokio::test(start_paused = true)]
+async fn who_asks_and_goes_at_once_leaves_no_loss_behind() {
+    let (g1, _g2, l) = mesh().await;
+    l.report(g1.id(), LONG).await.unwrap();
+    l.db_digest(g1.id(), LONG).await.unwrap();
+    let to_port = l.port().on("never", async |_: &mut (), _: &Context, ()| {}).open();
+    l.shutdown(LONG).await;
+    until("l is gone", async || g1.links().len() == 1).await;
+    assert_eq!(g1.stats().mesh.lost, 0);
+    // what nobody takes is lost as before
+    let death = g1.monitor(to_port.id()).death();
+    g1.send(to_port.id(), "never").unwrap();
+    assert_eq!(death.await.tag(), Some("transport_error"));
+    assert_eq!(g1.stats().mesh.lost, 1);
 }
 
 #[tokio::test(start_paused = true)]
