@@ -95,9 +95,13 @@ impl Remote {
                     .call(|_| {})
             })
             .collect();
-        remote.attach(&mut events, None).await?;
-        out.chat(format!("attached to {}", remote.home()?));
-        Ok(remote)
+        let attached = async {
+            remote.attach(&mut events, None).await?;
+            out.chat(format!("attached to {}", remote.home()?));
+            Ok(())
+        };
+        let attached = attached.await;
+        remote.or_end(attached).await
     }
 
     /// Starts a node and links it with `target`: at its address, at a seed, or where the database says that it is. `Err`
@@ -123,16 +127,20 @@ impl Remote {
                 format!("{target} is the name of this command's own node"),
             ));
         }
-        let mut events = remote.node.events();
-        if !has_address {
-            remote.attach(&mut events, Some(target)).await?;
-            if !remote.is_linked(target) {
-                remote.find_to_dial(target).await?;
+        let linked = async {
+            let mut events = remote.node.events();
+            if !has_address {
+                remote.attach(&mut events, Some(target)).await?;
+                if !remote.is_linked(target) {
+                    remote.find_to_dial(target).await?;
+                }
             }
-        }
-        remote.dial(&mut events, target).await?;
-        out.chat(format!("linked with {target}"));
-        Ok(remote)
+            remote.dial(&mut events, target).await?;
+            out.chat(format!("linked with {target}"));
+            Ok(())
+        };
+        let linked = linked.await;
+        remote.or_end(linked).await
     }
 
     /// Links with a further node of the mesh, found by the database.
@@ -228,7 +236,8 @@ impl Remote {
             return Err(Failure::new(
                 Exit::Unreachable,
                 format!(
-                    "{target} is in the mesh, but listens nowhere: no other node can open a link with it"
+                    "{target} is in the mesh, but listens nowhere, so that no other node can open a link with it: run it \
+                     with --listen"
                 ),
             ));
         }
@@ -297,9 +306,24 @@ impl Remote {
         }
     }
 
-    /// Stops in order: what is queued is transmitted first.
-    pub(crate) async fn end(self) {
-        self.node.shutdown(FLUSH).await;
+    /// Does the work, then stops in order, whatever came of it: what is queued is transmitted first, and nobody takes
+    /// this command for lost.
+    pub(crate) async fn finish<T>(
+        self,
+        work: impl AsyncFnOnce(&Remote) -> Outcome<T>,
+    ) -> Outcome<T> {
+        let done = work(&self).await;
+        let flush = if done.is_ok() { FLUSH } else { Duration::ZERO };
+        self.node.shutdown(flush).await;
+        done
+    }
+
+    /// This one, or where that failed its end.
+    async fn or_end(self, done: Outcome) -> Outcome<Remote> {
+        if done.is_err() {
+            self.node.shutdown(Duration::ZERO).await;
+        }
+        done.map(|()| self)
     }
 }
 

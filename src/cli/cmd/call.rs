@@ -32,19 +32,22 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     let message = typed(&args.message)?;
     let remote = Remote::connect(&args.remote, args.port.node(), out).await?;
-    let began = Instant::now();
-    let answer = remote
-        .node
-        .call::<Raw>(&args.port, Raw(message))
-        .within(remote.left())
-        .await;
-    let took = began.elapsed();
-    let answer = answer.map_err(|error| call_failure(&args.port, error))?;
-    let answer = to_json(&answer.0);
-    out.data(
-        &answer,
-        &json!({"answer": answer, "from": args.port, "ms": millis(took)}),
-    );
-    remote.end().await;
-    Ok(())
+    remote
+        .finish(async |remote| {
+            let began = Instant::now();
+            let answer = remote
+                .node
+                .call::<Raw>(&args.port, Raw(message))
+                .within(remote.left())
+                .await;
+            let took = began.elapsed();
+            let answer = answer.map_err(|error| call_failure(&args.port, error))?;
+            let answer = to_json(&answer.0);
+            out.data(
+                &answer,
+                &json!({"answer": answer, "from": args.port, "ms": millis(took)}),
+            );
+            Ok(())
+        })
+        .await
 }

@@ -46,30 +46,33 @@ pub(crate) async fn run(mut args: Args, out: Output) -> Outcome {
     let reason = typed(&args.reason)?;
     args.remote.timeout.get_or_insert(TIMEOUT);
     let remote = Remote::connect(&args.remote, args.port.node(), out).await?;
-    let dead = remote.node.monitor(&args.port).death();
     remote
-        .node
-        .kill(&args.port, Raw(reason.clone()))
-        .or_exit(Exit::Usage)?;
-    let died_of = remote
-        .within(dead)
-        .await
-        .map_err(|Failure { exit, error }| {
-            Failure {
+        .finish(async |remote| {
+            let dead = remote.node.monitor(&args.port).death();
+            remote
+                .node
+                .kill(&args.port, Raw(reason.clone()))
+                .or_exit(Exit::Usage)?;
+            let died_of = remote
+                .within(dead)
+                .await
+                .map_err(|Failure { exit, error }| {
+                    Failure {
         exit,
         error: error.context(format!(
             "{} is not dead: it is still at work, or its node does not take kills from this one",
             args.port
         )),
     }
-        })?;
-    if died_of.0 != reason {
-        return Err(death(&args.port, &died_of));
-    }
-    out.data(
-        format!("killed {}", args.port),
-        &json!({"killed": args.port, "reason": to_json(&reason)}),
-    );
-    remote.end().await;
-    Ok(())
+                })?;
+            if died_of.0 != reason {
+                return Err(death(&args.port, &died_of));
+            }
+            out.data(
+                format!("killed {}", args.port),
+                &json!({"killed": args.port, "reason": to_json(&reason)}),
+            );
+            Ok(())
+        })
+        .await
 }

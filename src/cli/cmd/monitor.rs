@@ -29,18 +29,21 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     let remote = Remote::connect(&args.remote, args.port.node(), out).await?;
-    let monitor = remote.node.monitor(&args.port).death();
-    let reason = match args.remote.timeout {
-        Some(_) => remote.within(monitor).await?,
-        None => monitor.await,
-    };
-    out.data(
+    remote
+        .finish(async |remote| {
+            let monitor = remote.node.monitor(&args.port).death();
+            let reason = match args.remote.timeout {
+                Some(_) => remote.within(monitor).await?,
+                None => monitor.await,
+            };
+            out.data(
         &reason,
         &json!({"port": args.port, "reason": to_json(&reason.0), "normal": reason.is_normal()}),
     );
-    if !reason.is_normal() {
-        return Err(death(&args.port, &reason));
-    }
-    remote.end().await;
-    Ok(())
+            if !reason.is_normal() {
+                return Err(death(&args.port, &reason));
+            }
+            Ok(())
+        })
+        .await
 }

@@ -111,22 +111,25 @@ impl Seen {
 
 pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     let remote = Remote::join(&args.remote, out).await?;
-    let nodes = remote.within(async { remote.node.db().nodes().await });
-    let mut nodes = nodes.await?.map_err(db_failure)?;
-    // this command's own node is gone in a moment
-    nodes.retain(|node| node.node != *remote.node.id());
-    let mut seen = if args.no_ping {
-        nodes.into_iter().map(listed).collect()
-    } else {
-        ask_all(&remote, nodes).await
-    };
-    seen.sort_by(|a, b| a.node.node.cmp(&b.node.node));
-    let rows: Vec<_> = seen.iter().map(Seen::cells).collect();
-    for (line, seen) in aligned(&rows).iter().zip(&seen) {
-        out.data(line, &seen.json());
-    }
-    remote.end().await;
-    Ok(())
+    remote
+        .finish(async |remote| {
+            let nodes = remote.within(async { remote.node.db().nodes().await });
+            let mut nodes = nodes.await?.map_err(db_failure)?;
+            // this command's own node is gone in a moment
+            nodes.retain(|node| node.node != *remote.node.id());
+            let mut seen = if args.no_ping {
+                nodes.into_iter().map(listed).collect()
+            } else {
+                ask_all(remote, nodes).await
+            };
+            seen.sort_by(|a, b| a.node.node.cmp(&b.node.node));
+            let rows: Vec<_> = seen.iter().map(Seen::cells).collect();
+            for (line, seen) in aligned(&rows).iter().zip(&seen) {
+                out.data(line, &seen.json());
+            }
+            Ok(())
+        })
+        .await
 }
 
 fn listed(node: MeshNode) -> Seen {

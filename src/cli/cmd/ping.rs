@@ -27,28 +27,31 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     let remote = Remote::connect(&args.remote, &args.node, out).await?;
-    let Some(link) = remote
-        .node
-        .links()
-        .into_iter()
-        .find(|link| link.node == args.node)
-    else {
-        return Err(Failure::new(Exit::Unreachable, "the link was lost"));
-    };
-    out.data(
-        format!(
-            "{} at {}: {}; {}; messages in {}; incarnation {}",
-            link.node, link.addr, link.security, link.proof, link.format, link.incarnation
-        ),
-        &link_json(&link),
-    );
-    for n in 1..=args.count {
-        let took = remote.round_trip(&args.node).await?;
-        out.data(
-            format!("{n}: {:.3} ms", millis(took)),
-            &json!({"node": args.node, "n": n, "ms": millis(took)}),
-        );
-    }
-    remote.end().await;
-    Ok(())
+    remote
+        .finish(async |remote| {
+            let Some(link) = remote
+                .node
+                .links()
+                .into_iter()
+                .find(|link| link.node == args.node)
+            else {
+                return Err(Failure::new(Exit::Unreachable, "the link was lost"));
+            };
+            out.data(
+                format!(
+                    "{} at {}: {}; {}; messages in {}; incarnation {}",
+                    link.node, link.addr, link.security, link.proof, link.format, link.incarnation
+                ),
+                &link_json(&link),
+            );
+            for n in 1..=args.count {
+                let took = remote.round_trip(&args.node).await?;
+                out.data(
+                    format!("{n}: {:.3} ms", millis(took)),
+                    &json!({"node": args.node, "n": n, "ms": millis(took)}),
+                );
+            }
+            Ok(())
+        })
+        .await
 }

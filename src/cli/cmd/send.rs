@@ -33,20 +33,23 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     let message = typed(&args.message)?;
     let remote = Remote::connect(&args.remote, args.port.node(), out).await?;
-    let death_of_port = std::pin::pin!(remote.node.monitor(&args.port).death());
-    let delivered = async {
-        // whether there is such a port at all, then whether it took the message
-        remote.round_trip(args.port.node()).await?;
-        let message = Raw(message.clone());
-        let sent = remote.within(remote.node.send_wait(&args.port, message));
-        sent.await?.or_exit(Exit::Failed)?;
-        remote.round_trip(args.port.node()).await
-    };
-    unless_dead(&args.port, death_of_port, delivered).await?;
-    out.data(
-        format!("sent to {}", args.port),
-        &json!({"sent": to_json(&message), "to": args.port}),
-    );
-    remote.end().await;
-    Ok(())
+    remote
+        .finish(async |remote| {
+            let death_of_port = std::pin::pin!(remote.node.monitor(&args.port).death());
+            let delivered = async {
+                // whether there is such a port at all, then whether it took the message
+                remote.round_trip(args.port.node()).await?;
+                let message = Raw(message.clone());
+                let sent = remote.within(remote.node.send_wait(&args.port, message));
+                sent.await?.or_exit(Exit::Failed)?;
+                remote.round_trip(args.port.node()).await
+            };
+            unless_dead(&args.port, death_of_port, delivered).await?;
+            out.data(
+                format!("sent to {}", args.port),
+                &json!({"sent": to_json(&message), "to": args.port}),
+            );
+            Ok(())
+        })
+        .await
 }

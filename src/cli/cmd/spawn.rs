@@ -38,29 +38,32 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     let values = typed(&args.args)?;
     let remote = Remote::connect(&args.remote, &args.node, out).await?;
-    let port = remote
-        .node
-        .spawn(&args.node, &args.function, Raw(values.clone()))
-        .or_exit(Exit::Failed)?;
-    let mut dead = std::pin::pin!(remote.node.monitor(&port).death());
-    unless_dead(&port, dead.as_mut(), remote.round_trip(&args.node)).await?;
-    out.data(
-        &port,
-        &json!({"port": port, "function": args.function, "args": to_json(&values)}),
-    );
-    if args.wait {
-        let reason = match args.remote.timeout {
-            Some(_) => remote.within(dead).await?,
-            None => dead.await,
-        };
-        out.data(
+    remote
+        .finish(async |remote| {
+            let port = remote
+                .node
+                .spawn(&args.node, &args.function, Raw(values.clone()))
+                .or_exit(Exit::Failed)?;
+            let mut dead = std::pin::pin!(remote.node.monitor(&port).death());
+            unless_dead(&port, dead.as_mut(), remote.round_trip(&args.node)).await?;
+            out.data(
+                &port,
+                &json!({"port": port, "function": args.function, "args": to_json(&values)}),
+            );
+            if args.wait {
+                let reason = match args.remote.timeout {
+                    Some(_) => remote.within(dead).await?,
+                    None => dead.await,
+                };
+                out.data(
             &reason,
             &json!({"port": port, "reason": to_json(&reason.0), "normal": reason.is_normal()}),
         );
-        if !reason.is_normal() {
-            return Err(death(&port, &reason));
-        }
-    }
-    remote.end().await;
-    Ok(())
+                if !reason.is_normal() {
+                    return Err(death(&port, &reason));
+                }
+            }
+            Ok(())
+        })
+        .await
 }

@@ -29,26 +29,29 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     let remote = Remote::join(&args.remote, out).await?;
-    let node = match args.node {
-        Some(node) => {
-            remote.reach(&node).await?;
-            node
-        }
-        None => remote.home()?,
-    };
-    let report = remote.node.report(&node, remote.left()).await;
-    let report =
-        report.map_err(|error| call_failure(&crate::PortId::of_node(node.clone()), error))?;
-    let nodes = remote.within(async { remote.node.db().nodes().await });
-    let mut nodes = nodes.await?.map_err(db_failure)?;
-    nodes.retain(|node| node.node != *remote.node.id());
-    let mesh = Mesh::of(&nodes);
-    out.data(
-        text(&report, &mesh, remote.node.id()),
-        &in_json(&report, &mesh),
-    );
-    remote.end().await;
-    Ok(())
+    remote
+        .finish(async |remote| {
+            let node = match args.node {
+                Some(node) => {
+                    remote.reach(&node).await?;
+                    node
+                }
+                None => remote.home()?,
+            };
+            let report = remote.node.report(&node, remote.left()).await;
+            let report = report
+                .map_err(|error| call_failure(&crate::PortId::of_node(node.clone()), error))?;
+            let nodes = remote.within(async { remote.node.db().nodes().await });
+            let mut nodes = nodes.await?.map_err(db_failure)?;
+            nodes.retain(|node| node.node != *remote.node.id());
+            let mesh = Mesh::of(&nodes);
+            out.data(
+                text(&report, &mesh, remote.node.id()),
+                &in_json(&report, &mesh),
+            );
+            Ok(())
+        })
+        .await
 }
 
 /// Global nodes, and who is attached to them.

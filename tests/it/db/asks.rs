@@ -133,7 +133,10 @@ async fn who_asks_and_goes_at_once_leaves_no_loss_behind() {
     let (g1, _g2, l) = mesh().await;
     l.report(g1.id(), LONG).await.unwrap();
     l.db_digest(g1.id(), LONG).await.unwrap();
-    let to_port = l.port().on("never", async |_: &mut (), _: &Context, ()| {}).open();
+    let to_port = l
+        .port()
+        .on("never", async |_: &mut (), _: &Context, ()| {})
+        .open();
     l.shutdown(LONG).await;
     until("l is gone", async || g1.links().len() == 1).await;
     assert_eq!(g1.stats().mesh.lost, 0);

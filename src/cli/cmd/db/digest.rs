@@ -27,15 +27,23 @@ type Answers = Vec<(NodeId, Result<DbDigest, CallError>)>;
 
 pub(super) async fn run(args: Args, out: Output) -> Outcome {
     let remote = Remote::join(&args.remote, out).await?;
-    if let Some(node) = args.node {
-        remote.reach(&node).await?;
-        let digest = remote.node.db_digest(&node, remote.left()).await;
-        let digest = digest.map_err(|error| call_failure(&PortId::of_node(node), error))?;
-        print(&[digest], out);
-        remote.end().await;
-        return Ok(());
-    }
-    let (answers, same) = ask_until_same(&remote).await?;
+    let work = async |remote: &Remote| match args.node {
+        Some(node) => one(remote, node, out).await,
+        None => compare(remote, out).await,
+    };
+    remote.finish(work).await
+}
+
+async fn one(remote: &Remote, node: NodeId, out: Output) -> Outcome {
+    remote.reach(&node).await?;
+    let digest = remote.node.db_digest(&node, remote.left()).await;
+    let digest = digest.map_err(|error| call_failure(&PortId::of_node(node), error))?;
+    print(&[digest], out);
+    Ok(())
+}
+
+async fn compare(remote: &Remote, out: Output) -> Outcome {
+    let (answers, same) = ask_until_same(remote).await?;
     let (mut digests, mut silent) = (Vec::new(), Vec::new());
     for (node, answer) in answers {
         match answer {
@@ -44,25 +52,26 @@ pub(super) async fn run(args: Args, out: Output) -> Outcome {
         }
     }
     print(&digests, out);
-    let nodes = digests.len();
+    let names: Vec<_> = silent.iter().map(|(node, _)| node.to_string()).collect();
     if let Some((node, error)) = silent.into_iter().next() {
-        return Err(call_failure(&PortId::of_node(node), error));
+        let Failure { exit, error } = call_failure(&PortId::of_node(node), error);
+        let text = format!("no answer from {}", names.join(", "));
+        let error = error.context(text);
+        return Err(Failure { exit, error });
     }
+    let nodes = digests.len();
     if !same {
-        let text = format!("the {nodes} global nodes do not hold the same");
+        let text = format!(
+            "the {nodes} global nodes do not hold the same; is it so again in a minute, trace them: portmesh trace NODE \
+             shows whether they are linked"
+        );
         return Err(Failure::new(Exit::Failed, text));
     }
-    let (verb, noun) = if nodes == 1 {
-        ("holds", "node")
-    } else {
-        ("hold the same", "nodes")
-    };
     let text = match nodes {
-        1 => format!("1 global {noun} {verb} it alone"),
-        _ => format!("{nodes} global {noun} {verb}"),
+        1 => "1 global node holds it alone".to_owned(),
+        _ => format!("{nodes} global nodes hold the same"),
     };
     out.data(text, &json!({"same": true, "nodes": nodes}));
-    remote.end().await;
     Ok(())
 }
 

@@ -16,15 +16,18 @@ use crate::{
 
 pub(super) async fn get(args: ReadKey, out: Output) -> Outcome {
     let remote = Remote::join(&args.remote, out).await?;
-    let (family, key) = (&args.family, &args.key);
-    let found = remote.within(async { remote.node.db().entry(family.as_str(), key).await });
-    let Some(value) = found.await?.map_err(db_failure)? else {
-        let text = format!("there is no {key} in the family {family}");
-        return Err(Failure::new(Exit::NotFound, text));
-    };
-    out.data(json_of(&value.value()), &entry_json(family, key, &value));
-    remote.end().await;
-    Ok(())
+    remote
+        .finish(async |remote| {
+            let (family, key) = (&args.family, &args.key);
+            let found = remote.within(async { remote.node.db().entry(family.as_str(), key).await });
+            let Some(value) = found.await?.map_err(db_failure)? else {
+                let text = format!("there is no {key} in the family {family}");
+                return Err(Failure::new(Exit::NotFound, text));
+            };
+            out.data(json_of(&value.value()), &entry_json(family, key, &value));
+            Ok(())
+        })
+        .await
 }
 
 pub(super) async fn keys(args: ReadFamily, out: Output) -> Outcome {
@@ -50,8 +53,12 @@ pub(super) async fn family(args: ReadFamily, out: Output) -> Outcome {
 
 async fn entries(args: &ReadFamily, out: Output) -> Outcome<Vec<(String, DbValue)>> {
     let remote = Remote::join(&args.remote, out).await?;
-    let found = remote.within(async { remote.node.db().family(args.family.as_str()).await });
-    let found = found.await?.map_err(db_failure)?;
-    remote.end().await;
-    Ok(found)
+    remote
+        .finish(async |remote| {
+            let found =
+                remote.within(async { remote.node.db().family(args.family.as_str()).await });
+            let found = found.await?.map_err(db_failure)?;
+            Ok(found)
+        })
+        .await
 }

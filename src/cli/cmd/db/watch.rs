@@ -31,27 +31,30 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, out: Output) -> Outcome {
     let mut stop = std::pin::pin!(stop_signal()?);
     let remote = Remote::join(&args.remote, out).await?;
-    let mut watch = remote
-        .node
-        .db()
-        .watch(args.family.as_str())
-        .map_err(db_failure)?;
-    let told = async {
-        if args.until_synced {
-            remote
-                .within(tell(&mut watch, &args.family, true, out))
-                .await?
-        } else {
-            tell(&mut watch, &args.family, false, out).await
-        }
-    };
-    tokio::select! {
-        told = told => told?,
-        () = &mut stop => {}
-    }
-    drop(watch);
-    remote.end().await;
-    Ok(())
+    remote
+        .finish(async |remote| {
+            let mut watch = remote
+                .node
+                .db()
+                .watch(args.family.as_str())
+                .map_err(db_failure)?;
+            let told = async {
+                if args.until_synced {
+                    remote
+                        .within(tell(&mut watch, &args.family, true, out))
+                        .await?
+                } else {
+                    tell(&mut watch, &args.family, false, out).await
+                }
+            };
+            tokio::select! {
+                told = told => told?,
+                () = &mut stop => {}
+            }
+            drop(watch);
+            Ok(())
+        })
+        .await
 }
 
 /// Prints what comes. Ends where it is asked to, or with the node.

@@ -1,6 +1,10 @@
 //! `portmesh db set` and `remove`.
 
-use std::{collections::BTreeMap, io::Read, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read,
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -88,21 +92,35 @@ pub(super) async fn set(args: Set, out: Output) -> Outcome {
     let (family, key) = (&args.family, &args.key);
     let remote = Remote::join(&args.remote, out).await?;
     if let Some(on) = &args.on {
-        admin::ask_set(&remote, on, (family, key, &value)).await?;
+        let asked =
+            remote.finish(async |remote| admin::ask_set(remote, on, (family, key, &value)).await);
+        asked.await?;
         tell_set(&args, &value, on, out);
-        remote.end().await;
         return Ok(());
     }
+    let kept = remote.finish(async |remote| keep(remote, &args, &value, &mut stop, out).await);
+    kept.await?;
+    out.data(
+        format!("removed {key} of {family} again"),
+        &json!({"event": "removed", "family": family.as_str(), "key": key}),
+    );
+    Ok(())
+}
+
+/// Owns the entry until it is time to end.
+async fn keep(
+    remote: &Remote,
+    args: &Set,
+    value: &Value,
+    mut stop: impl Future<Output = ()> + Unpin,
+    out: Output,
+) -> Outcome {
+    let (family, key) = (&args.family, &args.key);
     let mut events = remote.node.events();
-    let entry = remote.within(async {
-        remote
-            .node
-            .db()
-            .set_wait(family.as_str(), key, &value)
-            .await
-    });
+    let entry =
+        remote.within(async { remote.node.db().set_wait(family.as_str(), key, value).await });
     let entry = entry.await?.map_err(db_failure)?;
-    tell_set(&args, &value, remote.node.id(), out);
+    tell_set(args, value, remote.node.id(), out);
     let time = args.keep;
     let over = async move {
         match time {
@@ -116,7 +134,7 @@ pub(super) async fn set(args: Set, out: Output) -> Outcome {
             () = &mut stop => break,
             () = &mut over => break,
             event = events.next() => match event {
-                Some(NodeEvent::DbConflict { owners, .. }) => tell_conflict(&args, &owners, out),
+                Some(NodeEvent::DbConflict { owners, .. }) => tell_conflict(args, &owners, out),
                 // it was taken once: another home has another mind
                 Some(NodeEvent::DbRefused { why, .. }) => return Err(db_failure(why.into())),
                 Some(_) => {}
@@ -125,11 +143,6 @@ pub(super) async fn set(args: Set, out: Output) -> Outcome {
         }
     }
     entry.remove();
-    remote.end().await;
-    out.data(
-        format!("removed {key} of {family} again"),
-        &json!({"event": "removed", "family": family.as_str(), "key": key}),
-    );
     Ok(())
 }
 
@@ -159,43 +172,68 @@ fn tell_conflict(args: &Set, owners: &[NodeId], out: Output) {
 }
 
 pub(super) async fn remove(args: Remove, out: Output) -> Outcome {
-    let family = &args.family;
+    let keys: BTreeSet<&String> = args.keys.iter().collect();
+    let keys = Vec::from_iter(keys.into_iter().cloned());
     let remote = Remote::join(&args.remote, out).await?;
+    let work = async |remote: &Remote| {
+        if let Some(on) = &args.on {
+            return remove_of(remote, on, &args.family, &keys, out).await;
+        }
+        for (owner, keys) in &owners(remote, &args.family, keys).await? {
+            let removed = remove_of(remote, owner, &args.family, keys, out).await;
+            removed.map_err(|Failure { exit, error }| Failure {
+                exit,
+                error: error.context(format!(
+                    "{} of {} belongs to {owner}, and only {owner} can remove it",
+                    keys.join(", "),
+                    args.family
+                )),
+            })?;
+        }
+        Ok(())
+    };
+    remote.finish(work).await
+}
+
+/// Whose entries show under these keys.
+async fn owners(
+    remote: &Remote,
+    family: &Family,
+    keys: Vec<String>,
+) -> Outcome<BTreeMap<NodeId, Vec<String>>> {
     let mut owned: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
-    if let Some(on) = &args.on {
-        owned.insert(on.clone(), args.keys.clone());
-    } else {
-        for key in &args.keys {
-            let found = remote.within(async { remote.node.db().entry(family.as_str(), key).await });
-            let Some(found) = found.await?.map_err(db_failure)? else {
-                let text = format!("there is no {key} in the family {family}; nothing was removed");
-                return Err(Failure::new(Exit::NotFound, text));
-            };
-            let keys = owned.entry(found.owner().clone()).or_default();
-            keys.push(key.clone());
-        }
-    }
-    for (owner, keys) in &owned {
-        let count = admin::ask_remove(&remote, owner, family, keys).await;
-        let count = count.map_err(|Failure { exit, error }| Failure {
-            exit,
-            error: error.context(format!(
-                "{} of {family} belongs to {owner}, and only {owner} can remove it",
-                keys.join(", ")
-            )),
-        })?;
-        if count < keys.len() as u64 {
-            let text = format!(
-                "{owner} owns {count} of {} in {family}, which it has removed",
-                keys.join(", ")
-            );
+    for key in keys {
+        let found = remote.within(async { remote.node.db().entry(family.as_str(), &key).await });
+        let Some(found) = found.await?.map_err(db_failure)? else {
+            let text = format!("there is no {key} in the family {family}; nothing was removed");
             return Err(Failure::new(Exit::NotFound, text));
-        }
-        out.data(
-            format!("{owner} has removed {} of {family}", keys.join(", ")),
-            &json!({"removed": keys, "family": family.as_str(), "owner": owner}),
-        );
+        };
+        owned.entry(found.owner().clone()).or_default().push(key);
     }
-    remote.end().await;
+    Ok(owned)
+}
+
+async fn remove_of(
+    remote: &Remote,
+    owner: &NodeId,
+    family: &Family,
+    keys: &[String],
+    out: Output,
+) -> Outcome {
+    let names = keys.join(", ");
+    let count = admin::ask_remove(remote, owner, family, keys).await?;
+    if count < keys.len() as u64 {
+        let text = match keys.len() {
+            1 => format!("{owner} owns no {names} in the family {family}"),
+            all => format!(
+                "{owner} owns {count} of these {all} in the family {family}, and has removed what it owns: {names}"
+            ),
+        };
+        return Err(Failure::new(Exit::NotFound, text));
+    }
+    out.data(
+        format!("{owner} has removed {names} of {family}"),
+        &json!({"removed": keys, "family": family.as_str(), "owner": owner}),
+    );
     Ok(())
 }
