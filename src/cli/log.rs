@@ -9,15 +9,10 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
-    /// What to log: error, warn, info, debug, trace, or a filter such as portmesh=debug
-    #[arg(
-        long,
-        value_name = "FILTER",
-        global = true,
-        env = "PORTMESH_LOG",
-        default_value = "warn"
-    )]
-    log: String,
+    /// What to log: error, warn, info, debug, trace, or a filter such as portmesh=debug [default: warn, but for what the
+    /// command itself tells]
+    #[arg(long, value_name = "FILTER", global = true, env = "PORTMESH_LOG")]
+    log: Option<String>,
     /// Form of the log
     #[arg(
         long,
@@ -37,10 +32,20 @@ enum LogFormat {
     Json,
 }
 
+/// What a node that runs logs.
+const RUNNING: &str = "warn";
+/// What a command logs that asks the mesh something: refusals and losses are in what it says itself.
+const ASKING: &str = "warn,portmesh::runtime::shared=error";
+
 impl LogArgs {
-    /// Logs from now on. With `quiet` only errors.
-    pub(crate) fn start(&self, quiet: bool) {
-        let filter = if quiet { "error" } else { &self.log };
+    /// Logs from now on. With `quiet` only errors. `asks`: the command says itself what its node was refused and has lost.
+    pub(crate) fn start(&self, quiet: bool, asks: bool) {
+        let default = if asks { ASKING } else { RUNNING };
+        let filter = match &self.log {
+            _ if quiet => "error",
+            Some(filter) => filter,
+            None => default,
+        };
         let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
             eprintln!("portmesh: --log {filter}: {error}; logging warnings");
             EnvFilter::new("warn")

@@ -78,7 +78,11 @@ enum CertCommand {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Output::new(cli.output.json, cli.output.quiet);
-    cli.log.start(cli.output.quiet);
+    let runs = matches!(
+        cli.command,
+        Command::Run(_) | Command::Demo(_) | Command::DemoNode(_)
+    );
+    cli.log.start(cli.output.quiet, !runs);
     let outcome = match cli.command {
         Command::Run(args) => block_on(cmd::run::run(args, out)),
         Command::Send(args) => block_on(cmd::send::run(args, out)),

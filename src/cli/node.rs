@@ -3,11 +3,12 @@
 use std::{io::Read, pin::Pin};
 
 use crate::{
-    CallError, DbError, Format, Identity, LinkInfo, Mode, Node, NodeBuilder, PortId, Reason,
-    Secret, WriteRefused,
+    CallError, DbError, Format, Identity, LinkInfo, Mode, Node, NodeBuilder, NodeId, PortId,
+    Reason, Secret, WriteRefused,
     cli::{
         args::{IdentityArgs, MeshArgs},
         exit::{Exit, Failure, OrExit, Outcome},
+        output::Output,
     },
 };
 
@@ -119,10 +120,14 @@ pub(crate) fn call_failure(port: &PortId, error: CallError) -> Failure {
         CallError::Deadline(_) => Exit::Timeout,
         _ => Exit::Failed,
     };
-    Failure {
-        exit,
-        error: anyhow::Error::from(error).context(port.to_string()),
-    }
+    let names_it = matches!(error, CallError::Unreachable { .. }) && port.name().is_node_port();
+    let error = anyhow::Error::from(error);
+    let error = if names_it {
+        error
+    } else {
+        error.context(port.to_string())
+    };
+    Failure { exit, error }
 }
 
 /// The failure that an error of the database is.
@@ -143,6 +148,15 @@ pub(crate) fn db_failure(error: DbError) -> Failure {
         exit,
         error: error.into(),
     }
+}
+
+/// Says that this node has another home, or none.
+pub(crate) fn tell_home(home: Option<&NodeId>, out: Output) {
+    let human = match home {
+        Some(home) => format!("home: {home}"),
+        None => "home: none; another one is looked for".to_owned(),
+    };
+    out.data(human, &serde_json::json!({"event": "home", "node": home}));
 }
 
 /// A link as JSON.

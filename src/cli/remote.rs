@@ -9,7 +9,7 @@ use crate::{
     cli::{
         args::RemoteArgs,
         exit::{Exit, Failure, OrExit, Outcome},
-        node::{builder, db_failure, death},
+        node::{builder, db_failure, death, tell_home},
         output::Output,
     },
 };
@@ -324,6 +324,23 @@ impl Remote {
             self.node.shutdown(Duration::ZERO).await;
         }
         done.map(|()| self)
+    }
+}
+
+/// The home of a command that goes on, as it was told last.
+pub(crate) struct Home(Option<NodeId>);
+
+impl Home {
+    pub(crate) fn of(remote: &Remote) -> Self {
+        Home(remote.node.db().home())
+    }
+
+    /// Says it where it is another one.
+    pub(crate) fn tell(&mut self, now: Option<NodeId>, out: Output) {
+        if self.0 != now {
+            tell_home(now.as_ref(), out);
+            self.0 = now;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
         args::{IdentityArgs, MeshArgs, duration},
         cmd::db::admin,
         exit::{Exit, OrExit, Outcome},
-        node::{builder, link_json},
+        node::{builder, link_json, tell_home},
         output::Output,
         signals::stop_signal,
         values::json as to_json,
@@ -157,13 +157,7 @@ fn tell(event: &NodeEvent, out: Output) {
             format!("down: {node}: {reason}"),
             &json!({"event": "down", "node": node, "reason": reason.to_string()}),
         ),
-        NodeEvent::Home(home) => {
-            let human = match home {
-                Some(home) => format!("home: {home}"),
-                None => "home: none; another one is looked for".to_owned(),
-            };
-            out.data(human, &json!({"event": "home", "node": home}));
-        }
+        NodeEvent::Home(home) => tell_home(home.as_ref(), out),
         NodeEvent::DbRefused { family, key, why } => out.data(
             format!("entry refused: {key} of {family} is gone again: {why}"),
             &json!({"event": "entry_refused", "family": family.as_str(), "key": key.as_ref(), "reason": why.to_string()}),

@@ -55,8 +55,10 @@ async fn compare(remote: &Remote, out: Output) -> Outcome {
     let names: Vec<_> = silent.iter().map(|(node, _)| node.to_string()).collect();
     if let Some((node, error)) = silent.into_iter().next() {
         let Failure { exit, error } = call_failure(&PortId::of_node(node), error);
-        let text = format!("no answer from {}", names.join(", "));
-        let error = error.context(text);
+        let error = match names.len() {
+            1 => error,
+            _ => error.context(format!("no answer from {}", names.join(", "))),
+        };
         return Err(Failure { exit, error });
     }
     let nodes = digests.len();

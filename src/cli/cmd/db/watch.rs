@@ -4,13 +4,13 @@ use serde_json::{Value as Json, json};
 
 use super::{entry_json, entry_text};
 use crate::{
-    DbEvent, DbValue, Family, Watch,
+    DbEvent, DbValue, Family, NodeEvent,
     cli::{
         args::RemoteArgs,
         exit::{Exit, Failure, Outcome},
         node::db_failure,
         output::Output,
-        remote::Remote,
+        remote::{Home, Remote},
         signals::stop_signal,
         values::json_of,
     },
@@ -31,39 +31,45 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, out: Output) -> Outcome {
     let mut stop = std::pin::pin!(stop_signal()?);
     let remote = Remote::join(&args.remote, out).await?;
-    remote
-        .finish(async |remote| {
-            let mut watch = remote
-                .node
-                .db()
-                .watch(args.family.as_str())
-                .map_err(db_failure)?;
-            let told = async {
-                if args.until_synced {
-                    remote
-                        .within(tell(&mut watch, &args.family, true, out))
-                        .await?
-                } else {
-                    tell(&mut watch, &args.family, false, out).await
-                }
-            };
-            tokio::select! {
-                told = told => told?,
-                () = &mut stop => {}
+    let work = async |remote: &Remote| {
+        let told = async {
+            let told = tell(remote, &args, out);
+            if args.until_synced {
+                remote.within(told).await?
+            } else {
+                told.await
             }
-            drop(watch);
-            Ok(())
-        })
-        .await
+        };
+        tokio::select! {
+            told = told => told,
+            () = &mut stop => Ok(()),
+        }
+    };
+    remote.finish(work).await
 }
 
-/// Prints what comes. Ends where it is asked to, or with the node.
-async fn tell(watch: &mut Watch, family: &Family, until_synced: bool, out: Output) -> Outcome {
-    while let Some(event) = watch.next().await {
-        let (human, json) = in_words(family, &event);
-        out.data(human, &json);
-        if until_synced && event == DbEvent::Synced {
-            return Ok(());
+/// Prints what comes, and where this command is at home: without a home all that others own is deleted after a while.
+/// Ends where it is asked to, or with the node.
+async fn tell(remote: &Remote, args: &Args, out: Output) -> Outcome {
+    let mut events = remote.node.events();
+    let mut home = Home::of(remote);
+    let db = remote.node.db();
+    let mut watch = db.watch(args.family.as_str()).map_err(db_failure)?;
+    loop {
+        tokio::select! {
+            event = watch.next() => {
+                let Some(event) = event else { break };
+                let (human, json) = in_words(&args.family, &event);
+                out.data(human, &json);
+                if args.until_synced && event == DbEvent::Synced {
+                    return Ok(());
+                }
+            }
+            event = events.next() => match event {
+                Some(NodeEvent::Home(now)) => home.tell(now, out),
+                Some(_) => {}
+                None => break,
+            },
         }
     }
     Err(Failure::new(Exit::Failed, "the node has stopped"))

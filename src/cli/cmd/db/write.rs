@@ -16,7 +16,7 @@ use crate::{
         exit::{Exit, Failure, OrExit, Outcome},
         node::db_failure,
         output::Output,
-        remote::Remote,
+        remote::{Home, Remote},
         signals::stop_signal,
         values::{json_of, typed_one},
     },
@@ -117,6 +117,7 @@ async fn keep(
 ) -> Outcome {
     let (family, key) = (&args.family, &args.key);
     let mut events = remote.node.events();
+    let mut home = Home::of(remote);
     let entry =
         remote.within(async { remote.node.db().set_wait(family.as_str(), key, value).await });
     let entry = entry.await?.map_err(db_failure)?;
@@ -135,6 +136,7 @@ async fn keep(
             () = &mut over => break,
             event = events.next() => match event {
                 Some(NodeEvent::DbConflict { owners, .. }) => tell_conflict(args, &owners, out),
+                Some(NodeEvent::Home(now)) => home.tell(now, out),
                 // it was taken once: another home has another mind
                 Some(NodeEvent::DbRefused { why, .. }) => return Err(db_failure(why.into())),
                 Some(_) => {}
@@ -223,10 +225,10 @@ async fn remove_of(
     let names = keys.join(", ");
     let count = admin::ask_remove(remote, owner, family, keys).await?;
     if count < keys.len() as u64 {
-        let text = match keys.len() {
-            1 => format!("{owner} owns no {names} in the family {family}"),
-            all => format!(
-                "{owner} owns {count} of these {all} in the family {family}, and has removed what it owns: {names}"
+        let text = match count {
+            0 => format!("{owner} owns no {names} in the family {family}"),
+            _ => format!(
+                "{owner} owns only {count} of {names} in the family {family}, and has removed what it owns"
             ),
         };
         return Err(Failure::new(Exit::NotFound, text));
