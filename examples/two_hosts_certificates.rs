@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! portmesh-cert ca init && portmesh-cert issue a && portmesh-cert issue b
-//! cargo run --example two_hosts_certificates -- listen a.pem 0.0.0.0:4040           # on the first host
+//! cargo run --example two_hosts_certificates -- listen a.pem "*:4040"             # on the first host
 //! cargo run --example two_hosts_certificates -- ask b.pem a first.example.net:4040  # on the second
 //! ```
 

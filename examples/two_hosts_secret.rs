@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! portmesh secret gen --out mesh.secret                                          # copied to both hosts, safely
-//! cargo run --example two_hosts_secret -- listen mesh.secret state-a a 0.0.0.0:4040      # on the first host
+//! cargo run --example two_hosts_secret -- listen mesh.secret state-a a "*:4040"        # on the first host
 //! cargo run --example two_hosts_secret -- ask mesh.secret state-b b a first.example.net:4040  # on the second
 //! ```
 

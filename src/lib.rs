@@ -25,7 +25,8 @@ pub use api::{
     builder::NodeBuilder,
     call::Call,
     context::{Context, Init},
-    error::{CallError, RunError, SendError, SpawnError, StartError, WrongState},
+    db::{Db, DbEvent, DbValue, Entry, Watch},
+    error::{CallError, DbError, RunError, SendError, SpawnError, StartError, WrongState},
     events::{Events, LinkInfo, NodeEvent, NodeStats},
     handler::{Failure, Handler, Outcome},
     message::FromMessage,
@@ -37,11 +38,15 @@ pub use api::{
 };
 pub use proto::{
     codec::{Format, FormatCodec, from_value, to_value},
-    db::name::{Family, WriteRefused},
+    db::{
+        engine::Summary,
+        name::{Family, WriteRefused},
+    },
     handshake::{Mode, Secret, Secrets},
     id::{Incarnation, NodeId, ParseIdError, PortId, PortName},
     limits::Limits,
     message::{DecodeError, EncodeError, IntoMessage, Message, Raw, Reason},
+    naming::NodePattern,
     policy::Policy,
     ports::mailbox::Overflow,
     value::{Int, Value},

@@ -21,10 +21,11 @@ use crate::{
         handshake::{Credentials, DEFAULT_CLUSTER, Secrets},
         id::NodeId,
         limits::Limits,
-        naming,
+        naming::{self, NodePattern},
         policy::Policy,
     },
     runtime::{
+        db::{DbConfig, DbHost},
         entropy,
         mesh::{Mesh, MeshConfig},
         registry::{Function, Registry, RegistryConfig},
@@ -41,7 +42,7 @@ use crate::{
 /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
 /// let node = Node::builder("worker/%n/%u")
 ///     .identity(Identity::from_pem_file("node.pem")?) // or .secret(Secret::from_file("mesh.secret")?)
-///     .listen("0.0.0.0:4040")
+///     .listen("*:4040")
 ///     .seed("seed.example.net:4040")
 ///     .spawnable("count.words", async |cx: &Init, (lines_from,): (PortId,)| { /* … */ })
 ///     .start()
@@ -51,6 +52,7 @@ use crate::{
 #[must_use = "nothing is started before `.start().await`"]
 pub struct NodeBuilder {
     name: String,
+    trusted: Vec<NodePattern>,
     #[cfg(feature = "tls")]
     identity: Option<Identity>,
     secrets: Option<Secrets>,
@@ -59,7 +61,9 @@ pub struct NodeBuilder {
     cluster: Option<String>,
     transport: Option<SharedTransport>,
     listen: Vec<String>,
+    advertise: Vec<String>,
     seeds: Vec<String>,
+    global: Option<bool>,
     addresses: BTreeMap<NodeId, Vec<String>>,
     formats: Vec<Format>,
     limits: Limits,
@@ -72,6 +76,7 @@ impl NodeBuilder {
     pub(crate) fn new(name: String) -> Self {
         NodeBuilder {
             name,
+            trusted: Vec::new(),
             #[cfg(feature = "tls")]
             identity: None,
             secrets: None,
@@ -80,7 +85,9 @@ impl NodeBuilder {
             cluster: None,
             transport: None,
             listen: Vec::new(),
+            advertise: Vec::new(),
             seeds: Vec::new(),
+            global: None,
             addresses: BTreeMap::new(),
             formats: Vec::new(),
             limits: Limits::default(),
@@ -126,15 +133,46 @@ impl NodeBuilder {
         self
     }
 
-    /// Listens there: `host:port`, port 0 for any. Several are possible.
+    /// Listens there: `host:port`, `*` for every local address or for a port that the system picks, no port for 4040.
+    /// Several are possible; a node that listens nowhere is private.
     pub fn listen(mut self, addr: impl Into<String>) -> Self {
         self.listen.push(addr.into());
         self
     }
 
-    /// An address that is tried at the start, and again until it answers, to find the mesh (L4). Several are possible.
+    /// Where others reach the listeners, `host:port`, where that is not where they listen: behind a translation of
+    /// addresses, in a container. Several are possible. Default: the listen addresses, with the addresses of this host's
+    /// interfaces for `*`.
+    pub fn advertise(mut self, addr: impl Into<String>) -> Self {
+        self.advertise.push(addr.into());
+        self
+    }
+
+    /// Whether this is a global node. Default: it is when it has no seed but itself.
+    pub fn global(mut self, global: bool) -> Self {
+        self.global = Some(global);
+        self
+    }
+
+    /// An address that is tried at the start, and again until it answers, to find the mesh (L4): `host:port`, no port for
+    /// 4040. The name is resolved anew at every try, and all its addresses are used. It may be this node's own. Several
+    /// are possible.
     pub fn seed(mut self, addr: impl Into<String>) -> Self {
         self.seeds.push(addr.into());
+        self
+    }
+
+    /// Takes nodes of these IDs for global nodes when they say that they are, besides those that answer at this node's
+    /// seeds. Nobody becomes one by their own word. See [`Self::global`].
+    ///
+    /// ```no_run
+    /// # use portmesh::Node;
+    /// # fn example() -> Result<(), portmesh::ParseIdError> {
+    /// let builder = Node::builder("seed/a").listen("*:4040").global(true).trust_global("seed/*".parse()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn trust_global(mut self, nodes: NodePattern) -> Self {
+        self.trusted.push(nodes);
         self
     }
 
@@ -202,8 +240,10 @@ impl NodeBuilder {
                 source,
             }
         })?;
-        let has_mesh =
-            !(self.listen.is_empty() && self.seeds.is_empty() && self.addresses.is_empty());
+        let has_mesh = !(self.listen.is_empty()
+            && self.advertise.is_empty()
+            && self.seeds.is_empty()
+            && self.addresses.is_empty());
         let incarnation = entropy::incarnation()?;
         let registry = Registry::new(RegistryConfig {
             node: name.clone(),
@@ -212,7 +252,17 @@ impl NodeBuilder {
             policy: self.policy.clone(),
             functions: std::mem::take(&mut self.functions),
         });
-        let node = Node::new(registry.clone());
+        let db = DbHost::new(
+            DbConfig {
+                node: name.clone(),
+                life: incarnation,
+                trusted: std::mem::take(&mut self.trusted),
+                limits: self.limits.clone(),
+                seed: u64::from_le_bytes(entropy::random()?),
+            },
+            registry.event_sender(),
+        );
+        let node = Node::new(registry.clone(), db.clone());
         let _ = self.node.set(node.downgrade());
         node_port::open(&node);
         if has_mesh {
@@ -230,11 +280,19 @@ impl NodeBuilder {
                 transport,
                 credentials,
                 listen: self.listen,
+                advertise: self.advertise,
                 seeds: self.seeds,
                 addresses: self.addresses,
+                db: Some(db.clone()),
+                features: Vec::new(),
+                global: self.global,
+                directory: Some(db.clone()),
             };
             let mesh = Mesh::start(config, registry.clone()).await?;
-            node.inner().set_mesh(mesh);
+            node.inner().set_mesh(mesh.clone());
+            db.attach(&mesh);
+        } else {
+            db.begin_alone();
         }
         registry.release();
         Ok(node)

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use crate::{
     proto::{
+        db::name::WriteRefused,
         id::{NodeId, ParseIdError},
         message::{DecodeError, EncodeError, Message, Reason},
         value::Value,
     },
-    runtime::{entropy::NoEntropy, mesh::MeshSendError, mesh::MeshStartError},
+    runtime::{db::Ended, entropy::NoEntropy, mesh::MeshSendError, mesh::MeshStartError},
 };
 
 /// Why a node does not start. Nothing is left running.
@@ -36,7 +37,7 @@ pub enum StartError {
     /// The operating system gives no random bytes.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// The mesh does not start: an address to listen on is taken or not this host's.
+    /// The mesh does not start: an address to listen on is taken or not this host's, or one to dial can never be dialled.
     #[error(transparent)]
     Mesh(#[from] MeshStartError),
 }
@@ -236,6 +237,33 @@ impl From<MeshSendError> for SpawnError {
                 max,
             },
         }
+    }
+}
+
+/// Why the database did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DbError {
+    /// By this node, where nothing has happened; or by its home, where the entry has been there for a moment and is gone.
+    #[error(transparent)]
+    Refused(#[from] WriteRefused),
+    /// No answer in time: this node has no home, or its home does not answer. A global node has not heard yet what others
+    /// have.
+    #[error(
+        "the database did not answer within {0:?}: is there a global node among the seeds of this node?"
+    )]
+    NoAnswer(Duration),
+    /// The value is not of the type that was asked for.
+    #[error("the value is not of that type: {0}")]
+    BadValue(#[from] DecodeError),
+    /// The node is shut down.
+    #[error("the node is shut down")]
+    ShutDown,
+}
+
+impl From<Ended> for DbError {
+    fn from(_: Ended) -> Self {
+        DbError::ShutDown
     }
 }
 

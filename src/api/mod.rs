@@ -4,6 +4,7 @@ pub mod actor;
 pub mod builder;
 pub mod call;
 pub mod context;
+pub mod db;
 pub mod error;
 pub mod events;
 pub mod handler;

@@ -11,6 +11,7 @@ use super::{
     actor::{self, Actor},
     builder::NodeBuilder,
     call::{Call, death_watch},
+    db::Db,
     error::{RunError, SendError, SpawnError},
     events::{Events, NodeStats},
     message::FromMessage,
@@ -27,6 +28,7 @@ use crate::{
     },
     runtime::{
         Watch,
+        db::DbHost,
         events::LinkInfo,
         local::LocalFull,
         mesh::{Mesh, MeshSendError},
@@ -64,6 +66,7 @@ pub struct Node {
 
 pub(crate) struct NodeInner {
     registry: Arc<Registry>,
+    db: Arc<DbHost>,
     mesh: OnceLock<Arc<Mesh<Registry>>>,
 }
 
@@ -79,6 +82,7 @@ impl NodeInner {
 
 impl Drop for NodeInner {
     fn drop(&mut self) {
+        self.db.end();
         // the mesh ends with its last handle, which is ours
         self.registry.close(&crate::runtime::local::shutdown());
     }
@@ -101,10 +105,11 @@ enum Place<'a> {
 }
 
 impl Node {
-    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, db: Arc<DbHost>) -> Self {
         Node {
             inner: Arc::new(NodeInner {
                 registry,
+                db,
                 mesh: OnceLock::new(),
             }),
         }
@@ -124,6 +129,15 @@ impl Node {
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.inner.registry
+    }
+
+    pub(crate) fn db_host(&self) -> &Arc<DbHost> {
+        &self.inner.db
+    }
+
+    /// The database of the mesh, as this node uses it (R1–R10).
+    pub fn db(&self) -> Db<'_> {
+        Db::new(self)
     }
 
     fn mesh(&self) -> Option<&Arc<Mesh<Registry>>> {
@@ -427,6 +441,17 @@ impl Node {
             .unwrap_or_default()
     }
 
+    /// Where others can reach this node: what is advertised, else what its listeners come to. Empty for a private node.
+    pub fn advertised(&self) -> Vec<String> {
+        let mesh = self.mesh();
+        mesh.map(|mesh| mesh.advertised()).unwrap_or_default()
+    }
+
+    /// Whether this is a global node of its mesh.
+    pub fn is_global(&self) -> bool {
+        self.mesh().is_some_and(|mesh| mesh.is_global())
+    }
+
     /// Counters, and what is held now.
     pub fn stats(&self) -> NodeStats {
         NodeStats {
@@ -443,6 +468,7 @@ impl Node {
         if let Some(mesh) = self.mesh() {
             mesh.shutdown(flush).await;
         }
+        self.db_host().end();
         self.registry().close(&crate::runtime::local::shutdown());
     }
 }

@@ -115,6 +115,8 @@ impl Remote {
         let timeout = args.timeout.unwrap_or(TIMEOUT);
         let deadline = Instant::now() + timeout;
         let node = builder(&args.identity, &args.mesh, "cli/%n/%u")?
+            // gone again in a moment
+            .global(false)
             .start()
             .await
             .or_exit(Exit::Config)?;

@@ -36,6 +36,9 @@ pub enum CloseReason {
     /// The peer does not read: more waits for it than it may leave unread.
     #[error("the peer does not read what it asked for")]
     Overrun,
+    /// Nobody used the link, and both sides agreed to end it: nothing is lost with it.
+    #[error("the link was idle")]
+    Idle,
     /// The peer closed with this code and text.
     #[error("closed by the peer: {1} (code {0})")]
     ByPeer(u16, String),
@@ -57,6 +60,7 @@ impl CloseReason {
             CloseReason::Protocol(_) => code::PROTOCOL,
             CloseReason::NotActivated => code::NOT_ACTIVATED,
             CloseReason::Overrun => code::OVERRUN,
+            CloseReason::Idle => code::IDLE,
             CloseReason::PeerShutdown | CloseReason::Transport(_) | CloseReason::ByPeer(..) => {
                 return None;
             }
@@ -92,6 +96,8 @@ pub mod code {
     pub const NOT_ACTIVATED: u16 = 7;
     /// The peer did not read.
     pub const OVERRUN: u16 = 8;
+    /// The link was idle, and the other side had asked.
+    pub const IDLE: u16 = 9;
 }
 
 #[cfg(test)]
@@ -118,6 +124,7 @@ mod tests {
             CloseReason::Protocol("x".repeat(2000)),
             CloseReason::NotActivated,
             CloseReason::Overrun,
+            CloseReason::Idle,
         ];
         let codes: BTreeSet<u16> = reasons.iter().filter_map(CloseReason::code).collect();
         assert_eq!(codes.len(), reasons.len());

@@ -142,6 +142,11 @@ impl PortName {
         PortName("".into())
     }
 
+    /// The lane of the frames of the database, which is no port's: no text is read as it.
+    pub(crate) fn db_lane() -> Self {
+        PortName("'db".into())
+    }
+
     /// Whether this names the node's own port.
     pub fn is_node_port(&self) -> bool {
         self.0.is_empty()

@@ -35,6 +35,9 @@ pub struct Limits {
     pub monitors_per_link_max: usize,
     /// A link on which no byte arrives for this long is lost (M7). From 1 s.
     pub link_timeout: Duration,
+    /// A link on which nothing was sent either way for this long, and that nothing needs, is closed where both nodes agree.
+    /// Zero: this node closes none.
+    pub idle_timeout: Duration,
     /// A link that is asked whether it lives must answer within this time (L2).
     pub probe_timeout: Duration,
     /// A kill waits this long for earlier messages at most (M4).
@@ -75,6 +78,8 @@ pub struct Limits {
     pub db_grace: Duration,
     /// What a dead node owned is kept out of sight for this long, in case it was only cut off (R8).
     pub db_retention: Duration,
+    /// How long a query of the database waits for a home and its answer.
+    pub db_query_timeout: Duration,
     /// Families and queries that one attached node may have open at its home.
     pub db_subscriptions_max: usize,
 }
@@ -94,6 +99,7 @@ impl Default for Limits {
             mailbox_count_max: 10_000,
             monitors_per_link_max: 1 << 18,
             link_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
             probe_timeout: Duration::from_secs(1),
             kill_wait: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
@@ -114,6 +120,7 @@ impl Default for Limits {
             db_tombstones_max: 1_000,
             db_grace: Duration::from_secs(5),
             db_retention: Duration::from_secs(3_600),
+            db_query_timeout: Duration::from_secs(10),
             db_subscriptions_max: 1_024,
         }
     }

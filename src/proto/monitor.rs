@@ -156,6 +156,15 @@ impl<W> Watches<W> {
             .collect()
     }
 
+    /// Nothing is asked for any more that nothing monitors: the ports that were.
+    pub fn forget_idle(&mut self) -> Vec<PortName> {
+        let ports: Vec<PortName> = std::mem::take(&mut self.idle).into_values().collect();
+        for port in &ports {
+            self.ports.remove(port);
+        }
+        ports
+    }
+
     /// Whether there is no monitor.
     pub fn is_empty(&self) -> bool {
         self.monitors == 0

@@ -15,6 +15,14 @@ use crate::proto::{
     limits::Limits,
 };
 
+/// The features of this version, by the names under which nodes greet with them.
+pub mod feature {
+    /// The node takes part in the replicated database.
+    pub const DB: &str = "db";
+    /// Idle links may end without a loss.
+    pub const RETIRE: &str = "retire";
+}
+
 /// What [`authenticate`] needs to know of this node. Made once a node.
 #[derive(Debug, Clone)]
 pub struct AuthConfig {
@@ -25,7 +33,7 @@ pub struct AuthConfig {
 }
 
 impl AuthConfig {
-    /// `formats` in order of preference.
+    /// `formats` in order of preference; `features` are what the node greets with.
     ///
     /// # Errors
     /// [`HandshakeError::Config`] when it cannot be announced: a name that is not allowed, too many formats, none.
@@ -34,6 +42,7 @@ impl AuthConfig {
         incarnation: Incarnation,
         cluster: &str,
         formats: Vec<Format>,
+        features: Vec<String>,
         limits: &Limits,
         credentials: Credentials,
     ) -> Result<Self, HandshakeError> {
@@ -43,7 +52,7 @@ impl AuthConfig {
             incarnation,
             cluster,
             names,
-            Vec::new(),
+            features,
             PeerLimits::of(limits),
         )?;
         Ok(AuthConfig {
@@ -91,6 +100,8 @@ pub struct Established {
     pub limits: PeerLimits,
     /// Features that both have, sorted.
     pub features: Vec<String>,
+    /// All features that the peer says it has.
+    pub peer_features: Vec<String>,
     /// How both proved themselves.
     pub mode: Mode,
     /// For people: TLS version and cipher.
@@ -261,6 +272,7 @@ async fn run(
         format,
         limits: agreed.peer.limits,
         features: agreed.features,
+        peer_features: agreed.peer.features,
         mode,
         security,
         proof: proof_text,

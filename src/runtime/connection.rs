@@ -15,7 +15,8 @@ use super::{
     auth::Established,
     driver::Event,
     link,
-    shared::{Facts, LinkHandle, Shared, clean},
+    links::{Facts, LinkHandle, Origin},
+    shared::{Shared, clean},
     stream::{Outgoing, flush, read_batch},
     transport::Stream,
 };
@@ -75,9 +76,9 @@ pub(super) fn start<P: NodePorts>(
     shared: &Arc<Shared<P>>,
     established: Established,
     addr: String,
-    dialed: bool,
+    origin: Origin,
 ) -> (Arc<Facts>, JoinHandle<()>) {
-    let (facts, stream) = Facts::new(shared.next_link(), established, addr, dialed);
+    let (facts, stream) = Facts::new(shared.next_link(), established, addr, origin);
     let facts = Arc::new(facts);
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     shared.tell_driver(Event::Candidate {

@@ -1,27 +1,22 @@
-//! Dials: to nodes that are wanted, and to seeds, for ever.
+//! Dials: one attempt at one address, and the search for a node that is wanted.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::{sync::watch, time::timeout};
 
 use super::{
-    NodePorts,
+    Directory, NodePorts,
     auth::{AuthError, AuthFailure, Established, HandshakeError, Role, authenticate},
     connection,
     driver::Event,
-    entropy::Backoff,
+    links::Origin,
     shared::{Shared, Stage},
     transport::ConnectError,
 };
 use crate::proto::{close::CloseReason, id::NodeId};
 
-/// The pauses between attempts at a seed.
-const SEED_PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
-/// A seed that is this node itself is looked at this often: its address may come to mean another.
-const OWN_SEED_PAUSE: Duration = Duration::from_secs(300);
+/// Of what the directory says of one node no more addresses than these are tried.
+const DIRECTORY_MAX: usize = 16;
 
 /// Why a dial gave no authenticated connection.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +28,7 @@ pub(super) enum DialError {
 }
 
 /// One attempt at one address.
-async fn attempt<P: NodePorts>(
+pub(super) async fn attempt<P: NodePorts>(
     shared: &Shared<P>,
     addr: &str,
     expect: Option<&NodeId>,
@@ -73,36 +68,46 @@ pub(super) fn is_own_node(error: &AuthError) -> bool {
 /// Starts the dials that the driver asks for.
 pub(super) struct Dials<P> {
     shared: Arc<Shared<P>>,
-    untried: watch::Sender<usize>,
+    /// Seeds that were not tried once: any of them may be the wanted node.
+    untried: watch::Receiver<usize>,
+    directory: Option<Arc<dyn Directory>>,
 }
 
 impl<P: NodePorts> Dials<P> {
-    /// Begins with the seeds.
-    pub(super) fn new(shared: Arc<Shared<P>>, seeds: &[String]) -> Self {
-        let untried = watch::Sender::new(seeds.len());
-        for addr in seeds {
-            let seed = Seed {
-                shared: shared.clone(),
-                addr: addr.clone(),
-                state: SeedState::Untried,
-                node: None,
-            };
-            let stage = shared.stage.subscribe();
-            let tried = Tried(Some(untried.clone()));
-            tokio::spawn(async move {
-                until_ending(stage, seed.run(tried)).await;
-            });
+    pub(super) fn new(
+        shared: Arc<Shared<P>>,
+        untried: watch::Receiver<usize>,
+        directory: Option<Arc<dyn Directory>>,
+    ) -> Self {
+        Dials {
+            shared,
+            untried,
+            directory,
         }
-        Dials { shared, untried }
     }
 
     /// A wanted node. Answered by a candidate or by a failure.
     pub(super) fn dial(&self, node: NodeId) {
         let shared = self.shared.clone();
-        let untried = self.untried.subscribe();
+        let untried = self.untried.clone();
+        let directory = self.directory.clone();
         let stage = shared.stage.subscribe();
         tokio::spawn(until_ending(stage, async move {
-            if let Err(reason) = dial(&shared, &node, untried).await {
+            let mut links = shared.links.watch();
+            let search = Search {
+                shared: &shared,
+                node: &node,
+                directory,
+                tried: Vec::new(),
+                failures: Vec::new(),
+            };
+            let found = tokio::select! {
+                biased;
+                // it has come to us, or by a seed
+                _ = links.wait_for(|links| links.contains_key(&node)) => Err(CloseReason::Duplicate),
+                found = search.run(untried) => found,
+            };
+            if let Err(reason) = found {
                 shared.tell_driver(Event::DialFailed(node, reason));
             }
         }));
@@ -111,7 +116,10 @@ impl<P: NodePorts> Dials<P> {
 
 /// Runs until it is done or no link may be made any more. A shutdown waits for links that are being made where something
 /// waits for them.
-async fn until_ending(mut stage: watch::Receiver<Stage>, work: impl Future<Output = ()>) {
+pub(super) async fn until_ending(
+    mut stage: watch::Receiver<Stage>,
+    work: impl Future<Output = ()>,
+) {
     tokio::select! {
         biased;
         _ = stage.wait_for(|stage| *stage >= Stage::Ending) => {}
@@ -119,48 +127,95 @@ async fn until_ending(mut stage: watch::Receiver<Stage>, work: impl Future<Outpu
     }
 }
 
-async fn dial<P: NodePorts>(
-    shared: &Arc<Shared<P>>,
-    node: &NodeId,
-    mut untried: watch::Receiver<usize>,
-) -> Result<(), CloseReason> {
-    let mut addresses = shared.addresses(node);
-    if addresses.is_empty() {
-        // right after the start it may be one of the seeds
-        let _ = untried.wait_for(|untried| *untried == 0).await;
-        if shared.links.watch().borrow().contains_key(node) {
-            return Err(CloseReason::Duplicate);
+/// The search for one node: at the addresses it is known by, then at those that the directory has.
+struct Search<'a, P> {
+    shared: &'a Arc<Shared<P>>,
+    node: &'a NodeId,
+    directory: Option<Arc<dyn Directory>>,
+    tried: Vec<String>,
+    failures: Vec<String>,
+}
+
+impl<P: NodePorts> Search<'_, P> {
+    async fn run(mut self, mut untried: watch::Receiver<usize>) -> Result<(), CloseReason> {
+        let just_started = *untried.borrow() > 0;
+        if self.round().await {
+            return Ok(());
         }
-        addresses = shared.addresses(node);
-    }
-    if addresses.is_empty() {
-        return Err(CloseReason::Transport(format!(
-            "no address of {node} is known: none was given, and no seed is that node"
-        )));
-    }
-    let mut links = shared.links.watch();
-    let mut failures = Vec::new();
-    for addr in &addresses {
-        let established = tokio::select! {
-            biased;
-            _ = links.wait_for(|links| links.contains_key(node)) => {
-                return Err(CloseReason::Duplicate);
-            }
-            established = attempt(shared, addr, Some(node)) => established,
-        };
-        match established {
-            Ok(established) => {
-                connection::start(shared, established, addr.clone(), true);
+        if just_started && self.tried.is_empty() {
+            // it may be one of the seeds, or one of these may know it; an error says that the mesh is gone
+            let _ = untried.wait_for(|untried| *untried == 0).await;
+            if self.round().await {
                 return Ok(());
             }
-            Err(error) => failures.push(Chain(&error).to_string()),
+        }
+        Err(CloseReason::Transport(self.text()))
+    }
+
+    /// Whether it was found.
+    async fn round(&mut self) -> bool {
+        let known = self.shared.addresses(self.node);
+        if self.at(known, false).await {
+            return true;
+        }
+        let Some(directory) = self.directory.clone() else {
+            return false;
+        };
+        let limit = self.shared.limits.connect_timeout;
+        match timeout(limit, directory.lookup(self.node)).await {
+            Ok(mut found) => {
+                found.truncate(DIRECTORY_MAX);
+                self.at(found, true).await
+            }
+            Err(_) => {
+                let text = format!("the db did not say within {limit:?} where it is");
+                self.failures.push(text);
+                false
+            }
         }
     }
-    Err(CloseReason::Transport(failures.join("; ")))
+
+    /// Tries those that were not tried before; whether one of them is the node's. What was looked up is remembered only
+    /// when it proved right.
+    async fn at(&mut self, addrs: Vec<String>, looked_up: bool) -> bool {
+        for addr in addrs {
+            if self.tried.contains(&addr) {
+                continue;
+            }
+            let attempt = attempt(self.shared, &addr, Some(self.node)).await;
+            self.tried.push(addr.clone());
+            match attempt {
+                Ok(established) => {
+                    if looked_up {
+                        self.shared.learn(self.node, &addr);
+                    }
+                    connection::start(self.shared, established, addr, Origin::Dialled);
+                    return true;
+                }
+                Err(error) => self.failures.push(Chain(&error).to_string()),
+            }
+        }
+        false
+    }
+
+    fn text(&self) -> String {
+        let node = self.node;
+        if !self.failures.is_empty() {
+            return self.failures.join("; ");
+        }
+        match self.directory {
+            Some(_) => format!(
+                "no address of {node} is known: none was given, no seed is that node, and the database has none"
+            ),
+            None => {
+                format!("no address of {node} is known: none was given, and no seed is that node")
+            }
+        }
+    }
 }
 
 /// An error with its causes.
-struct Chain<'a>(&'a dyn std::error::Error);
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -177,121 +232,5 @@ impl fmt::Display for Chain<'_> {
             cause = error.source();
         }
         Ok(())
-    }
-}
-
-/// Counts a seed as tried, once, also when its task is dropped.
-struct Tried(Option<watch::Sender<usize>>);
-
-impl Tried {
-    fn now(&mut self) {
-        if let Some(untried) = self.0.take() {
-            untried.send_modify(|count| *count = count.saturating_sub(1));
-        }
-    }
-}
-
-impl Drop for Tried {
-    fn drop(&mut self) {
-        self.now();
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum SeedState {
-    Untried,
-    Linked(NodeId),
-    Own,
-    Failing(String),
-}
-
-/// An address that is tried for ever (L4).
-struct Seed<P> {
-    shared: Arc<Shared<P>>,
-    addr: String,
-    state: SeedState,
-    /// Who answered there last.
-    node: Option<NodeId>,
-}
-
-impl<P: NodePorts> Seed<P> {
-    async fn run(mut self, mut tried: Tried) {
-        let mut backoff = Backoff::new(SEED_PAUSES.0, SEED_PAUSES.1);
-        while *self.shared.stage.borrow() == Stage::Running || tried.0.is_some() {
-            // it may have come to us, or by another address
-            if let Some(node) = self.node.clone() {
-                self.while_linked(&node).await;
-            }
-            let started = Instant::now();
-            match attempt(&self.shared, &self.addr, None).await {
-                Ok(established) => {
-                    if self.linked(established, &mut tried).await {
-                        backoff.reset();
-                    }
-                }
-                Err(DialError::Auth(error)) if is_own_node(&error) => {
-                    self.turn(SeedState::Own);
-                    tried.now();
-                    sleep(OWN_SEED_PAUSE).await;
-                    continue;
-                }
-                Err(error) => self.turn(SeedState::Failing(Chain(&error).to_string())),
-            }
-            tried.now();
-            let pause = backoff.pause();
-            tracing::trace!(seed = self.addr, ?pause, took = ?started.elapsed(), "seed is tried again");
-            sleep(pause).await;
-        }
-    }
-
-    /// Waits as long as the node that answered is linked; whether it was at all.
-    async fn linked(&mut self, established: Established, tried: &mut Tried) -> bool {
-        let node = established.node.clone();
-        if self.node.as_ref() != Some(&node) {
-            self.shared.unlearn(&self.addr);
-            self.node = Some(node.clone());
-        }
-        self.shared.learn(&node, &self.addr);
-        let (_, mut ended) = connection::start(&self.shared, established, self.addr.clone(), false);
-        let mut links = self.shared.links.watch();
-        let linked = tokio::select! {
-            biased;
-            _ = links.wait_for(|links| links.contains_key(&node)) => true,
-            _ = &mut ended => false,
-        };
-        if !linked && !links.borrow().contains_key(&node) {
-            let text = format!("{node} answers but there is no link to it");
-            self.turn(SeedState::Failing(text));
-            return false;
-        }
-        self.turn(SeedState::Linked(node.clone()));
-        tried.now();
-        self.while_linked(&node).await;
-        true
-    }
-
-    async fn while_linked(&self, node: &NodeId) {
-        let mut links = self.shared.links.watch();
-        // an error says that the mesh is gone
-        let _ = links.wait_for(|links| !links.contains_key(node)).await;
-    }
-
-    /// One line a change.
-    fn turn(&mut self, state: SeedState) {
-        if state == self.state {
-            return;
-        }
-        let seed = &self.addr;
-        match &state {
-            SeedState::Untried => {}
-            SeedState::Linked(node) => tracing::info!(seed, peer_node = %node, "seed linked"),
-            SeedState::Own => {
-                tracing::info!(seed, "seed is this node itself (or has a copy of its key)");
-            }
-            SeedState::Failing(reason) => {
-                tracing::warn!(seed, %reason, "seed fails, it is tried again and again");
-            }
-        }
-        self.state = state;
     }
 }

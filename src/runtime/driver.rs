@@ -13,7 +13,8 @@ use super::{
     connection::Command,
     dial,
     events::NodeEvent,
-    shared::{Facts, LinkHandle, Shared, Stage},
+    links::{Facts, LinkHandle},
+    shared::{Shared, Stage},
 };
 use crate::proto::{
     close::CloseReason,
@@ -42,6 +43,8 @@ pub(super) enum Event {
     Closed(LinkId, CloseReason),
     /// A dial that the driver asked for came to nothing.
     DialFailed(NodeId, CloseReason),
+    /// Somebody here wants the link to end.
+    End(LinkId, CloseReason),
     /// Stop in order (L6).
     Shutdown {
         /// How long links may go on transmitting.
@@ -55,6 +58,8 @@ struct Connection {
     facts: Arc<Facts>,
     commands: mpsc::Sender<Command>,
     up: Option<Arc<LinkHandle>>,
+    /// It was told to end by [`Event::End`]: once is enough.
+    ended: bool,
 }
 
 /// See the module.
@@ -187,6 +192,7 @@ impl<P: NodePorts> Driver<P> {
                     facts,
                     commands,
                     up: None,
+                    ended: false,
                 };
                 self.connections.insert(candidate.link, connection);
                 self.peers.handle_candidate(candidate, now);
@@ -196,6 +202,14 @@ impl<P: NodePorts> Driver<P> {
                     && let Some(connection) = self.connections.get(&link)
                 {
                     // its task tells when it has ended
+                    close(&connection.commands, reason, None);
+                }
+            }
+            Event::End(link, reason) => {
+                if let Some(connection) = self.connections.get_mut(&link)
+                    && connection.up.is_some()
+                    && !std::mem::replace(&mut connection.ended, true)
+                {
                     close(&connection.commands, reason, None);
                 }
             }
@@ -332,6 +346,8 @@ impl<P: NodePorts> Driver<P> {
             peer_frame_bytes_max: facts.peer_frame_bytes_max,
             peer_message_bytes_max: facts.peer_message_bytes_max,
             keepalive: timeout / 4,
+            retire: facts.retire,
+            pinned: facts.dialled_seed,
         };
         let wake = cell.lock().peer.activate(params, now);
         self.shared.wake(&cell, &node, wake);
@@ -341,11 +357,16 @@ impl<P: NodePorts> Driver<P> {
             initiator = facts.initiator, mode = ?facts.mode, security = facts.security,
             proof = facts.proof, format = facts.format.name(), "link up"
         );
-        self.shared.emit(NodeEvent::Up {
-            node,
+        let told = NodeEvent::Up {
+            node: node.clone(),
             incarnation: facts.incarnation,
             link: Box::new(handle.info(now.mono)),
-        });
+        };
+        self.shared.emit(told);
+        if let Some(db) = self.shared.db.as_ref().filter(|_| facts.db) {
+            let features = &facts.peer_features;
+            db.link_up(link, &node, facts.incarnation, features, facts.dialled_seed);
+        }
         // never full: a connection gets one of each command at most
         let _ = connection
             .commands
@@ -362,7 +383,13 @@ impl<P: NodePorts> Driver<P> {
         // an error says that it had stopped before
         let _ = stop.await;
         let Some(up) = connection.up else { return };
+        let life = self.peers.link(&node).map(|(_, life)| life);
+        let moved = reason == CloseReason::Replaced && life == Some(up.facts.incarnation);
+        let reason = up.cell.lock().peer.why(reason, moved);
         self.give_up(&up.cell, &node, &reason);
+        if let Some(db) = self.shared.db.as_ref().filter(|_| up.facts.db) {
+            db.link_down(link, &node, &reason);
+        }
         self.shared.links.remove(link, &node);
         self.shared.counters.links_down.add(1);
         tracing::info!(peer_node = %node, peer_addr = connection.facts.addr, ?link, %reason, "link down");

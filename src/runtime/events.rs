@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::transport::Mode;
 use crate::proto::{
     close::CloseReason,
+    db::name::{Family, Key, WriteRefused},
     id::{Incarnation, NodeId, PortId},
 };
 
@@ -52,6 +53,40 @@ pub enum NodeEvent {
         node: Option<NodeId>,
         /// Why, for people.
         reason: String,
+    },
+    /// This node has another home, or has lost the one it had and looks for one. Never for a global node.
+    Home(Option<NodeId>),
+    /// An entry of this node was refused by its home after it had been set: it is gone.
+    DbRefused {
+        /// Its family.
+        family: Family,
+        /// Its key.
+        key: Key,
+        /// Why.
+        why: WriteRefused,
+    },
+    /// Several nodes, this one among them, own one key. Told again when something about that changes.
+    DbConflict {
+        /// The family.
+        family: Family,
+        /// The key.
+        key: Key,
+        /// Who owns it, the one first whose entry shows.
+        owners: Vec<NodeId>,
+    },
+    /// That node and this one do not both take each other for global nodes, though both say that they are.
+    NotGlobal {
+        /// The node.
+        node: NodeId,
+        /// Who does not, and what to do, for people.
+        text: String,
+    },
+    /// The clock of a global node and this node's differ by more than is borne (5 s).
+    ClockSkew {
+        /// The node.
+        node: NodeId,
+        /// By how much it is ahead, in milliseconds.
+        ms: i64,
     },
 }
 

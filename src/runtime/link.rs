@@ -13,7 +13,8 @@ use super::{
     cells::{fire, join},
     connection::{Command, End, Io, ended},
     driver::{Event, LATE},
-    shared::{LinkHandle, Shared, clean},
+    links::LinkHandle,
+    shared::{Shared, clean},
     stream::{Outgoing, flush, read_batch},
     transport::Stream,
 };
@@ -44,6 +45,8 @@ pub(super) async fn run<P: NodePorts>(
         incarnation: facts.incarnation,
         format: facts.format.clone(),
         link_timeout: shared.limits.link_timeout,
+        db: facts.db,
+        retire: facts.retire,
     };
     let session = Session::new(
         params,
@@ -145,7 +148,18 @@ impl<P: NodePorts> Reader<'_, P> {
         now.mono = now.mono.saturating_sub(self.stalled);
         let ports = &*self.shared.ports;
         let judged = self.session.handle_timeout(now, ports, &mut self.reactions);
-        self.react().and(judged)
+        self.react().and(judged)?;
+        self.retire();
+        Ok(())
+    }
+
+    /// Where nobody uses the link, the peer is asked whether it may end.
+    fn retire(&self) {
+        let LinkHandle { facts, cell, .. } = &**self.handle;
+        let now = self.shared.clock.now();
+        let heard = self.session.idle_since();
+        let wake = cell.lock().peer.retire(facts.link, heard, now);
+        self.shared.wake(cell, &facts.node, wake);
     }
 
     /// Hands on what was read.
@@ -153,16 +167,16 @@ impl<P: NodePorts> Reader<'_, P> {
         if input.is_empty() {
             return Ok(());
         }
-        if self.handle.is_alive() {
-            self.shared
-                .tell_driver(Event::Alive(self.handle.facts.link));
-        }
         self.stalled = Duration::ZERO;
         let now = self.shared.clock.now();
         let ports = &*self.shared.ports;
         let taken = self
             .session
             .handle_bytes(input, now, ports, &mut self.reactions);
+        if taken.is_ok() && self.handle.is_alive() {
+            self.shared
+                .tell_driver(Event::Alive(self.handle.facts.link));
+        }
         if let Some(rtt) = self.reactions.rtt.take() {
             self.handle.measured(rtt);
         }
@@ -199,13 +213,22 @@ impl<P: NodePorts> Reader<'_, P> {
             replies,
             frames,
             refused,
+            db,
             ..
         } = &mut self.reactions;
         for text in refused.drain(..) {
             self.shared.not_permitted(&self.handle.facts, &text);
         }
+        let mut handed = Ok(());
+        for message in db.drain(..) {
+            if let Some(db) = &self.shared.db
+                && handed.is_ok()
+            {
+                handed = db.handle(self.handle.facts.link, message);
+            }
+        }
         if replies.is_empty() && frames.is_empty() {
-            return Ok(());
+            return handed;
         }
         let now = self.shared.clock.now();
         let link = self.handle.facts.link;
@@ -246,7 +269,7 @@ impl<P: NodePorts> Reader<'_, P> {
         // the last progress may be what the writer waits for (L6)
         wake.writer |= self.handle.is_flushing();
         self.shared.wake(cell, node, wake);
-        close.map_or(Ok(()), Err)
+        close.map_or(handed, Err)
     }
 }
 
@@ -269,8 +292,8 @@ struct Writer<'a, P: NodePorts> {
 }
 
 impl<P: NodePorts> Writer<'_, P> {
-    /// Messages that cannot go over this link at all: a loss like any other (P2).
-    fn lost(&self) {
+    /// Messages that cannot go over this link at all: a loss like any other (P2). `Err`: the link cannot go on.
+    fn lost(&self) -> Result<(), CloseReason> {
         let cell = &self.handle.cell;
         let node = &self.handle.facts.node;
         let lost = cell.lock().peer.take_lost();
@@ -283,6 +306,7 @@ impl<P: NodePorts> Writer<'_, P> {
             self.shared
                 .lost(PortId::new(node.clone(), port), 1, reason.to_owned());
         }
+        lost.close.map_or(Ok(()), Err)
     }
 
     async fn run(
@@ -302,8 +326,15 @@ impl<P: NodePorts> Writer<'_, P> {
             if transmit.room {
                 cell.room.notify_waiters();
             }
-            if transmit.lost {
-                self.lost();
+            if transmit.lost
+                && let Err(reason) = self.lost()
+            {
+                return reason;
+            }
+            if transmit.db_room
+                && let Some(db) = &self.shared.db
+            {
+                db.room(self.handle.facts.link);
             }
             if !output.bytes.is_empty() {
                 match output.write(stream, patience).await {

@@ -10,6 +10,7 @@ use super::{
     connection,
     dial::is_own_node,
     gate::{AddressKey, Pass},
+    links::Origin,
     shared::{Shared, Stage},
     transport::{ConnectError, Incoming, Listener},
 };
@@ -105,7 +106,7 @@ async fn prove<P: NodePorts>(shared: &Arc<Shared<P>>, incoming: Incoming, key: &
     match shared.gate.computing(proof).await {
         Ok(established) => {
             drop(pass);
-            connection::start(shared, established, addr, false);
+            connection::start(shared, established, addr, Origin::Accepted);
         }
         // a seed that is this node itself: the dialling side says so
         Err(error) if is_own_node(&error) => {

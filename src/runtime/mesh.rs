@@ -1,7 +1,7 @@
 //! The mesh of one node: what is sent to other nodes, their links, and who may connect.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     pin::pin,
     sync::{Arc, Weak},
@@ -9,27 +9,31 @@ use std::{
 };
 
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot, watch},
     time::timeout,
 };
 
 use super::{
-    NodePorts, Watch,
-    auth::AuthConfig,
+    DbLinks, Directory, NodePorts, Watch,
+    auth::{AuthConfig, feature},
     cells::{PeerCell, fire},
     dial::Dials,
     driver::{Driver, Event},
     events::{LinkInfo, MeshStats, NodeEvent},
     listen,
+    places::Places,
+    seeds::{self, SeedsHandle},
     shared::{Parts, Shared},
     transport::{ConnectError, SharedTransport},
 };
 use crate::proto::{
     close::CloseReason,
     codec::Format,
+    db::engine::GLOBAL,
     handshake::{Credentials, HandshakeError},
     id::{Incarnation, NodeId, PortId},
     limits::Limits,
+    link::LinkId,
     message::{Message, Reason},
     monitor::WatchId,
     node::peer::{Fired, SendRefused},
@@ -61,10 +65,20 @@ pub struct MeshConfig {
     pub credentials: Credentials,
     /// Where to listen.
     pub listen: Vec<String>,
+    /// Where others reach the listeners; none: as the transport sees it.
+    pub advertise: Vec<String>,
     /// Addresses that are tried until they answer, and again when their node goes (L4).
     pub seeds: Vec<String>,
     /// Where nodes can be dialled.
     pub addresses: BTreeMap<NodeId, Vec<String>>,
+    /// The node's database. Without one the node takes no part in it, and does not greet as if it did.
+    pub db: Option<Arc<dyn DbLinks>>,
+    /// What the node greets with besides the features that it has anyway.
+    pub features: Vec<String>,
+    /// Whether this node is a global one; `None`: when it has no seed but itself.
+    pub global: Option<bool>,
+    /// Asked for nodes that no address is known of, or none that answers (L3).
+    pub directory: Option<Arc<dyn Directory>>,
 }
 
 /// Why a mesh does not start. Nothing is left running.
@@ -82,6 +96,23 @@ pub enum MeshStartError {
         /// Why.
         #[source]
         source: ConnectError,
+    },
+    /// A seed, an address of a node or one to advertise can never be dialled.
+    #[error("{what} cannot be used")]
+    Address {
+        /// What it is for.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: ConnectError,
+    },
+    /// There is nothing to advertise.
+    #[error(
+        "{addr:?} is to be advertised, but this node listens nowhere: give a listen address too"
+    )]
+    NothingToAdvertise {
+        /// The first address.
+        addr: String,
     },
 }
 
@@ -118,14 +149,17 @@ impl From<SendRefused> for MeshSendError {
 /// nothing.
 pub struct Mesh<P: NodePorts> {
     shared: Arc<Shared<P>>,
-    listen_addrs: Vec<String>,
+    places: Places,
+    global: bool,
+    seeds: SeedsHandle,
 }
 
 impl<P: NodePorts> fmt::Debug for Mesh<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mesh")
             .field("node", &self.shared.node)
-            .field("listen_addrs", &self.listen_addrs)
+            .field("listen_addrs", &self.places.listen)
+            .field("global", &self.global)
             .finish_non_exhaustive()
     }
 }
@@ -135,15 +169,8 @@ impl<P: NodePorts> Mesh<P> {
     ///
     /// # Errors
     /// [`MeshStartError`]; nothing is left running then.
-    pub async fn start(config: MeshConfig, ports: Arc<P>) -> Result<Arc<Self>, MeshStartError> {
-        let auth = AuthConfig::new(
-            config.node.clone(),
-            config.incarnation,
-            &config.cluster,
-            config.formats,
-            &config.limits,
-            config.credentials,
-        )?;
+    pub async fn start(mut config: MeshConfig, ports: Arc<P>) -> Result<Arc<Self>, MeshStartError> {
+        config.complete()?;
         let mut listeners = Vec::new();
         for addr in &config.listen {
             let listener = config.transport.listen(addr).await;
@@ -153,7 +180,37 @@ impl<P: NodePorts> Mesh<P> {
             })?;
             listeners.push(listener);
         }
-        let listen_addrs: Vec<_> = listeners.iter().map(|l| l.local_addr()).collect();
+        let places = Places {
+            listen: listeners.iter().map(|l| l.local_addr()).collect(),
+            advertise: config.advertise,
+        };
+        let global = match config.global {
+            Some(global) => global,
+            None => {
+                places
+                    .has_all(&config.transport, config.seeds.clone())
+                    .await
+            }
+        };
+        // what the greeting says of this node has to be known by now
+        let mut features = config.features;
+        features.push(feature::RETIRE.to_owned());
+        if let Some(db) = &config.db {
+            features.push(feature::DB.to_owned());
+            if global {
+                features.push(GLOBAL.to_owned());
+            }
+            db.begin(global);
+        }
+        let auth = AuthConfig::new(
+            config.node.clone(),
+            config.incarnation,
+            &config.cluster,
+            config.formats,
+            features,
+            &config.limits,
+            config.credentials,
+        )?;
         let peers = Peers::new(config.node.clone(), config.incarnation, &config.limits);
         let (driver, events) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(Parts {
@@ -163,23 +220,27 @@ impl<P: NodePorts> Mesh<P> {
             auth,
             transport: config.transport,
             ports,
+            db: config.db,
             addresses: config.addresses,
             driver,
         }));
         let sink: Weak<Shared<P>> = Arc::downgrade(&shared);
         shared.ports.attach(sink);
         tracing::info!(
-            node = %shared.node, incarnation = %config.incarnation, listen_addrs = ?listen_addrs,
-            "node started"
+            node = %shared.node, incarnation = %config.incarnation, global, listen_addrs = ?places.listen,
+            advertised = ?places.advertised(&shared.transport), "node started"
         );
         for listener in listeners {
             listen::start(&shared, listener);
         }
-        let dials = Dials::new(shared.clone(), &config.seeds);
+        let seeds = seeds::start(&shared, config.seeds, places.clone());
+        let dials = Dials::new(shared.clone(), seeds.untried.clone(), config.directory);
         tokio::spawn(Driver::new(shared.clone(), peers, events, dials).run());
         Ok(Arc::new(Mesh {
             shared,
-            listen_addrs,
+            places,
+            global,
+            seeds,
         }))
     }
 
@@ -311,9 +372,71 @@ impl<P: NodePorts> Mesh<P> {
         Ok(())
     }
 
+    /// Sends something to the database of that link's node. Ignored when the link is gone, or is none of the database's.
+    pub fn send_db(&self, link: LinkId, message: Message) {
+        if let Some(handle) = self.shared.links.get(link).filter(|link| link.facts.db) {
+            let now = self.shared.clock.now();
+            let wake = handle.cell.lock().peer.send_db(link, message, now);
+            self.shared.wake(&handle.cell, &handle.facts.node, wake);
+        }
+    }
+
+    /// Whether the database may send more over that link; where not, [`DbLinks::room`] is called when it may, unless the
+    /// link ends before.
+    pub fn db_room(&self, link: LinkId) -> bool {
+        let handle = self.shared.links.get(link);
+        handle.is_some_and(|link| link.cell.lock().peer.db_room())
+    }
+
+    /// A link to that node is wanted, though nothing is queued for it: dials where there is none.
+    pub fn want(&self, node: &NodeId) {
+        self.shared.tell_driver(Event::Want(node.clone()));
+    }
+
+    /// Whether the link to that node is to stay though nothing is sent over it. It is forgotten when the link ends, and does
+    /// nothing without one.
+    pub fn keep(&self, node: &NodeId, kept: bool) {
+        if let Some(cell) = self.shared.cells.get(node) {
+            cell.lock().peer.keep(kept);
+        }
+    }
+
+    /// Ends a link; what was accepted for its node is lost as with any link that is lost. Ignored when it is gone.
+    pub fn close_link(&self, link: LinkId, reason: CloseReason) {
+        self.shared.tell_driver(Event::End(link, reason));
+    }
+
     /// Where this node listens, with the ports that the system chose.
     pub fn listen_addrs(&self) -> Vec<String> {
-        self.listen_addrs.clone()
+        self.places.listen.clone()
+    }
+
+    /// Where others can reach this node: what is configured, else what the transport makes of the listen addresses now.
+    /// Empty for a private node.
+    pub fn advertised(&self) -> Vec<String> {
+        self.places.advertised(&self.shared.transport)
+    }
+
+    /// Whether this node is a global one.
+    pub fn is_global(&self) -> bool {
+        self.global
+    }
+
+    /// The nodes that answered last at the addresses of this node's seeds, as they proved there. One is in it before its
+    /// link from there is up, and until another answers at its address.
+    pub fn seed_nodes(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.seeds.nodes.clone()
+    }
+
+    /// How many seeds have not been tried once, to the end.
+    pub fn seeds_untried(&self) -> watch::Receiver<usize> {
+        self.seeds.untried.clone()
+    }
+
+    /// Whether this node has all it wants of its seeds: then those that have answered once are left alone until it no
+    /// longer has.
+    pub fn set_attached(&self, attached: bool) {
+        self.seeds.attached.send_replace(attached);
     }
 
     /// The links that are up, by node ID.

@@ -2,10 +2,12 @@
 
 use std::sync::Weak;
 
+use self::transport::BoxFuture;
 use crate::proto::{
-    id::{NodeId, PortName},
+    close::CloseReason,
+    id::{Incarnation, NodeId, PortName},
     link::LinkId,
-    message::Reason,
+    message::{Message, Reason},
     node::{peer::Reply, session::Ports},
 };
 
@@ -15,6 +17,7 @@ mod cells;
 pub mod clock;
 mod connection;
 mod counters;
+pub mod db;
 mod death;
 mod dial;
 mod driver;
@@ -24,13 +27,16 @@ mod failed;
 mod gate;
 mod inbound;
 mod link;
+mod links;
 mod listen;
 pub mod local;
 pub mod mesh;
+mod places;
 pub mod port;
 pub mod registry;
 pub mod reply;
 mod runner;
+mod seeds;
 mod shared;
 mod stream;
 pub mod transport;
@@ -61,4 +67,40 @@ pub trait NodePorts: Ports<Port: Send> + Send + Sync + 'static {
     fn link_down(&self, link: LinkId) {
         let _ = link;
     }
+}
+
+/// What a mesh tells the node's database, and asks of it. It is called with no lock held, by the driver and by the links'
+/// tasks: it must not block. It may call the mesh back.
+///
+/// Only links come here on which both nodes have the feature `db`. For each of them [`Self::link_up`] is the first call and
+/// [`Self::link_down`] the last but for calls that were under way; a call for a link that is down is to be ignored.
+pub trait DbLinks: Send + Sync {
+    /// Called once, before the first link: whether this node is a global one.
+    fn begin(&self, global: bool);
+    /// That link is up: something may be sent over it. `features` are all that the peer says it has; `dialled_seed`: this
+    /// node opened the connection to one of its seeds.
+    fn link_up(
+        &self,
+        link: LinkId,
+        node: &NodeId,
+        incarnation: Incarnation,
+        features: &[String],
+        dialled_seed: bool,
+    );
+    /// That link is gone, and with it what was sent and not answered.
+    fn link_down(&self, link: LinkId, node: &NodeId, reason: &CloseReason);
+    /// Something came over that link.
+    ///
+    /// # Errors
+    /// The link is to end with this reason.
+    fn handle(&self, link: LinkId, message: Message) -> Result<(), CloseReason>;
+    /// More may be sent over that link, after [`mesh::Mesh::db_room`] said no.
+    fn room(&self, link: LinkId);
+}
+
+/// Knows where nodes listen that this one has no address of (L3): the db, or a test's own.
+pub trait Directory: Send + Sync + 'static {
+    /// The addresses of that node, the best first; none where it is not known. It may wait for news: the caller bounds the
+    /// time, and drops the future when a link comes up meanwhile.
+    fn lookup<'a>(&'a self, node: &'a NodeId) -> BoxFuture<'a, Vec<String>>;
 }

@@ -186,7 +186,12 @@ impl Registry {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Losses within this node, from now on.
+    /// Where what happens within this node is told.
+    pub fn event_sender(&self) -> broadcast::Sender<NodeEvent> {
+        self.events.clone()
+    }
+
+    /// What happens within this node, from now on: losses, and news of its database.
     pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
         self.events.subscribe()
     }

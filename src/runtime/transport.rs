@@ -52,6 +52,14 @@ impl fmt::Debug for Connection {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
+    /// The text is not an address, or not one that can be used so.
+    #[error("{addr:?} is not usable as an address: {text}")]
+    Address {
+        /// The text.
+        addr: String,
+        /// What is wrong with it and what to do.
+        text: String,
+    },
     /// The address is not one of this transport's, or its name has no address.
     #[error("cannot resolve {addr}: {source}")]
     Resolve {
@@ -99,11 +107,37 @@ pub trait Transport: Send + Sync + 'static {
         addr: &'a str,
         expect: Option<&'a NodeId>,
     ) -> BoxFuture<'a, Result<Connection, ConnectError>>;
-    /// Listens on `addr`.
+    /// Listens on `addr`; what may be said there is the transport's own.
     fn listen<'a>(
         &'a self,
         addr: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn Listener>, ConnectError>>;
+
+    /// An address to dial with all that it leaves out (a port that is customary), in the form in which it is shown and
+    /// told to others.
+    ///
+    /// # Errors
+    /// [`ConnectError::Address`] where it can never be dialled. A name that has no address now is none of these.
+    fn complete(&self, addr: &str) -> Result<String, ConnectError> {
+        Ok(addr.to_owned())
+    }
+
+    /// Where others can reach the listeners with those local addresses.
+    fn advertised(&self, listen_addrs: &[String]) -> Vec<String> {
+        listen_addrs.to_vec()
+    }
+
+    /// Whether `addr` leads to the listeners of this very node, as far as it can be told without dialling: they have
+    /// `listen_addrs` and are `advertised` as that. A name that cannot be resolved within a short time leads elsewhere.
+    fn is_own<'a>(
+        &'a self,
+        addr: &'a str,
+        listen_addrs: &'a [String],
+        advertised: &'a [String],
+    ) -> BoxFuture<'a, bool> {
+        let own = listen_addrs.iter().chain(advertised).any(|own| own == addr);
+        Box::pin(std::future::ready(own))
+    }
 }
 
 /// Takes connections on one address.

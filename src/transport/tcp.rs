@@ -1,6 +1,10 @@
 //! TCP as links want it: resolved anew at every dial, no delay for small messages, little unsent in the kernel.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -8,6 +12,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::address::{Address, Host};
 use crate::runtime::transport::ConnectError;
 
 /// Of a name with more addresses only the first ones are tried.
@@ -19,15 +24,34 @@ const BACKLOG: u32 = 1024;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_BYTES: u32 = 128 << 10;
 
-/// The addresses of `host:port`, now.
+/// What an address to dial leads to, now.
 pub(super) async fn resolve(addr: &str, limit: Duration) -> Result<Vec<SocketAddr>, ConnectError> {
-    let failed = |source| ConnectError::Resolve {
-        addr: addr.to_owned(),
-        source,
+    lookup(addr, Address::to_dial(addr)?, limit).await
+}
+
+async fn lookup(
+    addr: &str,
+    address: Address,
+    limit: Duration,
+) -> Result<Vec<SocketAddr>, ConnectError> {
+    let name = match address.host {
+        Host::Ip(ip) => return Ok(vec![SocketAddr::new(ip, address.port)]),
+        // IPv6 is there or not; where it is, this takes IPv4 too
+        Host::Any => {
+            let any = [
+                IpAddr::from(Ipv6Addr::UNSPECIFIED),
+                Ipv4Addr::UNSPECIFIED.into(),
+            ];
+            return Ok(any.map(|ip| SocketAddr::new(ip, address.port)).into());
+        }
+        Host::Name(name) => name,
     };
-    let found: Vec<SocketAddr> = match timeout(limit, lookup_host(addr)).await {
+    let found: Vec<SocketAddr> = match timeout(limit, lookup_host((name, address.port))).await {
         Ok(found) => found
-            .map_err(|e| failed(readable(e)))?
+            .map_err(|source| ConnectError::Resolve {
+                addr: addr.to_owned(),
+                source,
+            })?
             .take(ADDRESSES_MAX)
             .collect(),
         Err(_) => {
@@ -42,16 +66,6 @@ pub(super) async fn resolve(addr: &str, limit: Duration) -> Result<Vec<SocketAdd
         return Err(no_address(addr));
     }
     Ok(found)
-}
-
-fn readable(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::InvalidInput {
-        return io::Error::new(
-            error.kind(),
-            "an address is host:port, as in 10.0.0.1:4040 or [::1]:4040",
-        );
-    }
-    error
 }
 
 /// A name without addresses.
@@ -85,23 +99,54 @@ pub(super) async fn connect(
     }
 }
 
-/// Listens on one address; a port that was in use a moment ago can be had again.
-pub(super) fn listen(addr: &str, at: SocketAddr) -> Result<TcpListener, ConnectError> {
-    let open = || {
-        let socket = if at.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        #[cfg(unix)]
-        socket.set_reuseaddr(true)?;
-        socket.bind(at)?;
-        socket.listen(BACKLOG)
-    };
-    open().map_err(|source| ConnectError::Connect {
-        addr: addr.to_owned(),
-        source,
+/// Listens on the first that can be had of the addresses that the text means. `check` refuses some.
+pub(super) async fn listen(
+    addr: &str,
+    limit: Duration,
+    check: impl Fn(SocketAddr) -> Result<(), ConnectError>,
+) -> Result<TcpListener, ConnectError> {
+    let mut error = None;
+    for at in lookup(addr, Address::to_listen(addr)?, limit).await? {
+        check(at)?;
+        match listen_at(at) {
+            Ok(listener) => return Ok(listener),
+            Err(e) => {
+                // a port that is taken is not had by listening on less
+                let taken = matches!(
+                    e.kind(),
+                    io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
+                );
+                error = Some(e);
+                if taken && at.ip().is_unspecified() {
+                    break;
+                }
+            }
+        }
+    }
+    Err(match error {
+        Some(source) => ConnectError::Connect {
+            addr: addr.to_owned(),
+            source,
+        },
+        None => no_address(addr),
     })
+}
+
+/// A port that was in use a moment ago can be had again.
+fn listen_at(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if at.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    if at.is_ipv6() && at.ip().is_unspecified() {
+        // every local address is also every IPv4 address
+        SockRef::from(&socket).set_only_v6(false)?;
+    }
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
 }
 
 /// Sets what makes links quick and dead peers known. A socket on which something of it fails works without it.

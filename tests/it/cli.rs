@@ -209,8 +209,72 @@ fn exit_codes_tell_failures_apart() {
     Ended::of(portmesh(mesh.path()).args(["run", "--id", "x"])).code(8);
     Ended::of(portmesh(mesh.path()).args(["run", "--identity", "no-such.pem"])).code(8);
     mesh.ask(&["ping", "a", "--id", "somebody"]).code(8);
-    Ended::of(portmesh(mesh.path()).args(["run", "--identity", "a.pem", "--listen", "nowhere"]))
+    Ended::of(portmesh(mesh.path()).args(["run", "--identity", "a.pem", "--listen", ":4040"]))
         .code(8);
+}
+
+#[test]
+fn a_node_says_where_others_find_it() {
+    let mesh = Mesh::with_certificates();
+    let cases: &[(&[&str], Json, bool)] = &[
+        (&[], Json::Null, true),
+        (
+            &["--advertise", "a.example.net"],
+            json!(["a.example.net:4040"]),
+            true,
+        ),
+        (
+            &["--advertise", "[::1]:7", "--global=false"],
+            json!(["[::1]:7"]),
+            false,
+        ),
+        (&["--seed", &mesh.addr], Json::Null, false),
+        (&["--seed", &mesh.addr, "--global"], Json::Null, true),
+    ];
+    for (args, advertised, global) in cases {
+        let node = Running::start(
+            portmesh(mesh.path())
+                .args([
+                    "--json",
+                    "run",
+                    "--identity",
+                    "other.pem",
+                    "--listen",
+                    "127.0.0.1:*",
+                ])
+                .args(*args),
+        );
+        let ready: Json = serde_json::from_str(&node.line(&["\"ready\""])).unwrap();
+        let told = if advertised.is_null() {
+            &ready["listen"]
+        } else {
+            advertised
+        };
+        assert_eq!(
+            (&ready["advertised"], &ready["global"]),
+            (told, &json!(global)),
+            "{args:?}"
+        );
+    }
+    let refused = [
+        ("--seed", "*:4040", "every address of a host"),
+        ("--advertise", "a:*", "not known beforehand"),
+        ("--listen", "::1:4040", "in brackets"),
+        ("--address", "b=:4040", "host is missing"),
+    ];
+    for (flag, addr, reason) in refused {
+        let args = [
+            "run",
+            "--identity",
+            "a.pem",
+            "--listen",
+            "127.0.0.1:*",
+            flag,
+            addr,
+        ];
+        let ended = Ended::of(portmesh(mesh.path()).args(args));
+        assert!(ended.code(8).stderr.contains(reason), "{flag} {addr}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod api_shape;
 mod cli;
 mod contract;
+mod db;
 mod demo;
 mod examples;
 mod formats;

@@ -38,6 +38,7 @@ const PROTO: &[&[&[&str]]] = &[
         &["ports"],
         &["policy"],
         &["db"],
+        &["seeds"],
     ],
     &[&["node"]],
 ];

@@ -73,6 +73,7 @@ pub fn limits() -> Limits {
         probe_timeout: Duration::from_secs(1),
         kill_wait: Duration::from_secs(1),
         auth_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::ZERO,
         ..Limits::default()
     }
 }
@@ -103,6 +104,10 @@ fn play(seed: u64, mutant: Mutant, corrupt: bool) -> Run {
         .collect();
     let addresses = names.iter().cloned().zip(0..).collect();
     let mut bounds = limits();
+    if seed % 3 == 1 {
+        // links come and go
+        bounds.idle_timeout = Duration::from_millis(100 + seed * 37 % 900);
+    }
     if mutant == Mutant::NoFragments {
         bounds.fragment_bytes_max = 128 << 10;
         bounds.frame_bytes_max = 256 << 10;

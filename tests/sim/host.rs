@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use portmesh::{
     Incarnation, Limits, NodeId, PortId, PortName,
     proto::{
-        close::CloseReason,
+        close::{CloseReason, code},
         codec::Format,
         id::PortNames,
         link::LinkId,
@@ -418,6 +418,7 @@ impl Node {
             };
             if let Stage::Link(session) = &mut conn.stage {
                 if session.poll_timeout() > w.now || self.deaf {
+                    self.retire(w, link);
                     continue;
                 }
                 let mut out = Reactions::default();

@@ -38,6 +38,8 @@ pub enum Mutant {
     BothDecide,
     /// The answer to a probe is not heard.
     ProbeUnheard,
+    /// A node hears that its peer agrees to the end of an idle link, when the peer said that it needs it.
+    StayUnheard,
     /// The end of a link is not told.
     DownUntold,
 }
@@ -60,5 +62,6 @@ pub const MUTANTS: &[(Mutant, &str)] = &[
     (Mutant::InitLate, "S1"),
     (Mutant::BothDecide, "L1"),
     (Mutant::ProbeUnheard, "L2"),
+    (Mutant::StayUnheard, "L1"),
     (Mutant::DownUntold, "L5"),
 ];

@@ -40,6 +40,9 @@ pub const REQUIRED: &[&str] = &[
     "link replaced",
     "replaced by the decider's word",
     "ACTIVATE never arrived",
+    "idle link closed",
+    "idle link closed with something waiting",
+    "idle link needed by the peer",
     "sent without a link",
     "sent while a monitor fired",
     // messages

@@ -313,4 +313,5 @@ def main():
     rows("refused.json", refused)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -32,6 +32,8 @@ KINDS = {
     "RESUME": (0x08, [("port", "name"), ("bytes", "u64")]),
     "LOSS": (0x09, [("port", "name"), ("count", "u64"), ("text", "text")]),
     "LOSS_ACK": (0x0A, [("port", "name")]),
+    "RETIRE": (0x0B, []),
+    "STAY": (0x0C, []),
     "SEND": (0x10, [("flags", "u8"), ("port", "name"), ("payload", "rest")]),
     "SPAWN": (0x11, [("name", "name"), ("function", "name"), ("args", "rest")]),
     "KILL": (0x12, [("port", "name"), ("wait_ms", "u32"), ("reason", "rest")]),
@@ -40,6 +42,7 @@ KINDS = {
     "DOWN": (0x15, [("port", "name"), ("reason", "rest")]),
     "FRAGMENT_FIRST": (0x18, [("lane", "u32"), ("total", "u64"), ("data", "rest")]),
     "FRAGMENT_MORE": (0x19, [("lane", "u32"), ("data", "rest")]),
+    "DB": (0x20, [("payload", "rest")]),
 }
 
 WRITE = {
@@ -76,6 +79,8 @@ frames = [
     frame("RESUME", port="work", bytes="300"),
     frame("LOSS", port="work", count="3", text="there is no port \"work\""),
     frame("LOSS_ACK", port="work"),
+    frame("RETIRE"),
+    frame("STAY"),
     frame("SEND", flags=0, port="work", payload="8201f6"),
     frame("SEND", flags=1, port="00aD1EDGkUlqmMz7", payload=b'["sum",1,2,"a#x"]'.hex()),
     frame("SEND", flags=0, port="", payload="81f6"),
@@ -90,6 +95,8 @@ frames = [
     frame("DOWN", port="work", reason=TAG),
     frame("FRAGMENT_FIRST", lane=7, total="40000", data="100004776f726b82"),
     frame("FRAGMENT_MORE", lane=7, data="00ff"),
+    frame("DB", payload="8163616c6c"),
+    frame("DB", payload=b'["all"]'.hex()),
 ]
 
 
@@ -102,10 +109,11 @@ wrong = [
     refused("a length over every limit", b"", 0xFFFFFFFF),
     refused("an unknown kind", b"\x00"),
     refused("RENEW, which nobody has switched on", b"\x05"),
-    refused("a reserved kind of the db", b"\x20"),
+    refused("a reserved kind of the db", b"\x21"),
     refused("PING with 7 bytes", b"\x01" + bytes(7)),
     refused("PING with 9 bytes", b"\x01" + bytes(9)),
     refused("ACTIVATE with a body", b"\x03\x00"),
+    refused("RETIRE with a body", b"\x0b\x00"),
     refused("CLOSE with a text that is not UTF-8", b"\x04\x00\x06\xff"),
     refused("CLOSE with a text of 513 bytes", b"\x04\x00\x06" + b"x" * 513),
     refused("HOLD without its bytes", b"\x07" + name("work")),

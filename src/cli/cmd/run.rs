@@ -26,9 +26,16 @@ pub(crate) struct Args {
     identity: IdentityArgs,
     #[command(flatten)]
     mesh: MeshArgs,
-    /// Where to listen, port 0 for any; may be given several times
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Where to listen: * as host for every local address, * as port for one that the system picks, 4040 if there is none;
+    /// may be given several times
+    #[arg(long, value_name = "HOST[:PORT]")]
     listen: Vec<String>,
+    /// Where others reach this node, if not where it listens (address translation, containers); may be given several times
+    #[arg(long, value_name = "HOST[:PORT]")]
+    advertise: Vec<String>,
+    /// Be a global node, or with =false do not be one [default: it is one when it has no seed but itself]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    global: Option<bool>,
     /// Write where it listens to this file when it is ready, one address a line
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -74,6 +81,12 @@ pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     for addr in &args.listen {
         builder = builder.listen(addr);
     }
+    for addr in &args.advertise {
+        builder = builder.advertise(addr);
+    }
+    if let Some(global) = args.global {
+        builder = builder.global(global);
+    }
     let node = builder.start().await.or_exit(Exit::Config)?;
     let mut events = node.events();
     let listen = node.listen_addrs();
@@ -85,6 +98,7 @@ pub(crate) async fn run(args: Args, out: Output) -> Outcome {
         format!("ready: {} listens on {}", node.id(), at(&listen)),
         &json!({
             "event": "ready", "node": node.id(), "incarnation": node.incarnation().to_string(), "listen": listen,
+            "advertised": node.advertised(), "global": node.is_global(),
         }),
     );
     loop {

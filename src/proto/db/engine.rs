@@ -293,10 +293,19 @@ impl Db {
         message: &Message,
         now: Now,
     ) -> Result<(), CloseReason> {
+        let wire = Wire::decode(message, &self.config.limits)?;
+        self.handle(link, wire, now)
+    }
+
+    /// The same, decoded.
+    ///
+    /// # Errors
+    /// The peer broke the rules: close the link with that.
+    pub fn handle(&mut self, link: LinkId, wire: Wire, now: Now) -> Result<(), CloseReason> {
         if !self.links.contains_key(&link) {
             return Ok(());
         }
-        let done = match Wire::decode(message, &self.config.limits)? {
+        let done = match wire {
             Wire::Accept(wall_ms) => self.handle_accept(link, wall_ms, now),
             Wire::Decline(text) => self.handle_decline(link, text),
             Wire::Known { shards, last } => self.handle_known(link, shards, last),
@@ -441,7 +450,9 @@ impl Db {
             return;
         }
         if let Some(known) = self.globals.get_mut(node) {
-            known.addresses = addresses;
+            if !addresses.is_empty() {
+                known.addresses = addresses;
+            }
             return;
         }
         if self.globals.len() < GLOBALS_MAX {

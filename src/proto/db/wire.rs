@@ -166,3 +166,65 @@ impl Wire {
             .map_err(|error| CloseReason::Protocol(format!("a DB frame that is none: {error}")))
     }
 }
+
+/// The vectors of `tests/vectors/db.json`, which another implementation wrote (`make_db.py`).
+#[cfg(test)]
+mod vectors {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use std::collections::BTreeSet;
+
+    use serde_json::Value as Json;
+
+    use super::Wire;
+    use crate::proto::{codec::Format, limits::Limits, message::Message};
+
+    const VECTORS: &str = include_str!("../../../tests/vectors/db.json");
+
+    /// The two forms of a vector: as CBOR, and as JSON.
+    fn forms(vector: &Json) -> [Message; 2] {
+        let digits = vector["cbor"].as_str().unwrap().as_bytes().chunks(2);
+        let cbor: Vec<u8> = digits
+            .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+            .collect();
+        let json = vector["json"].as_str().unwrap().as_bytes().to_vec();
+        [
+            Message::from_wire(cbor.into(), Format::cbor()),
+            Message::from_wire(json.into(), Format::json()),
+        ]
+    }
+
+    #[test]
+    fn every_message_is_on_the_wire_what_the_vectors_say() {
+        let vectors: Json = serde_json::from_str(VECTORS).unwrap();
+        let limits = Limits::default();
+        let mut names = BTreeSet::new();
+        for vector in vectors["messages"].as_array().unwrap() {
+            let [cbor, json] = forms(vector);
+            let name = vector["message"].as_str().unwrap();
+            assert_eq!(cbor.tag(&limits).unwrap().as_deref(), Some(name));
+            let wire = Wire::decode(&cbor, &limits).unwrap();
+            assert_eq!(Wire::decode(&json, &limits).unwrap(), wire);
+            let encoded = wire.encode(&limits).unwrap();
+            assert_eq!(encoded.bytes(), cbor.bytes(), "{wire:?}");
+            let written = encoded.in_format(&Format::json(), &limits).unwrap();
+            assert_eq!(written, *json.bytes(), "{wire:?}");
+            names.insert(name.to_owned());
+        }
+        assert_eq!(names.len(), 15, "{names:?}");
+    }
+
+    #[test]
+    fn what_the_vectors_say_is_no_message_is_none() {
+        let vectors: Json = serde_json::from_str(VECTORS).unwrap();
+        let limits = Limits::default();
+        let refused = vectors["refused"].as_array().unwrap();
+        assert!(refused.len() > 20);
+        for vector in refused {
+            for message in forms(vector) {
+                let read = Wire::decode(&message, &limits);
+                assert!(read.is_err(), "{}: {read:?}", vector["why"]);
+            }
+        }
+    }
+}

@@ -22,6 +22,8 @@ pub(crate) struct Control {
     told: BTreeSet<PortName>,
     /// What the peer asked last. Older questions are answered by it.
     pong: Option<u64>,
+    /// The peer asked whether the link may end, and was not told yet that it may not.
+    stay: bool,
     progress: Progress,
 }
 
@@ -43,6 +45,7 @@ impl Control {
             held: BTreeMap::new(),
             told: BTreeSet::new(),
             pong: None,
+            stay: false,
             progress: Progress {
                 done: 0,
                 told: 0,
@@ -59,6 +62,18 @@ impl Control {
 
     pub(crate) fn pong(&mut self, number: u64) {
         self.pong = Some(number);
+    }
+
+    /// STAY: however often the peer has asked, it waits for one answer.
+    pub(crate) fn stay(&mut self) {
+        if !std::mem::replace(&mut self.stay, true) {
+            self.push(Frame::Stay);
+        }
+    }
+
+    /// Whether no loss is told that the peer has not acknowledged.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.told.is_empty()
     }
 
     pub(crate) fn progress(&mut self, done: u64) {
@@ -108,6 +123,7 @@ impl Control {
     /// Appends all that is to go out now. `along`: something else goes out anyway.
     pub(crate) fn transmit(&mut self, buf: &mut Vec<u8>, along: bool, now: Now) {
         let start = buf.len();
+        self.stay = false;
         if buf.is_empty() {
             std::mem::swap(buf, &mut self.bytes);
         } else {

@@ -30,6 +30,8 @@ pub mod kind {
     pub const RESUME: u8 = 0x08;
     pub const LOSS: u8 = 0x09;
     pub const LOSS_ACK: u8 = 0x0a;
+    pub const RETIRE: u8 = 0x0b;
+    pub const STAY: u8 = 0x0c;
     pub const SEND: u8 = 0x10;
     pub const SPAWN: u8 = 0x11;
     pub const KILL: u8 = 0x12;
@@ -38,6 +40,7 @@ pub mod kind {
     pub const DOWN: u8 = 0x15;
     pub const FRAGMENT_FIRST: u8 = 0x18;
     pub const FRAGMENT_MORE: u8 = 0x19;
+    pub const DB: u8 = 0x20;
 }
 
 /// What is wrong with a frame. It closes the link (P4).
@@ -128,6 +131,10 @@ pub enum Frame<'a> {
         /// The port.
         port: &'a str,
     },
+    /// The link is idle for the sender, which sends nothing in lanes until the answer: CLOSE or [`Frame::Stay`].
+    Retire,
+    /// The link is needed.
+    Stay,
     /// A message.
     Send {
         /// Whether the sender also monitors the port.
@@ -172,7 +179,12 @@ pub enum Frame<'a> {
         /// The reason, encoded.
         reason: &'a [u8],
     },
-    /// The beginning of a SEND, SPAWN or KILL that comes in pieces.
+    /// Something for the database of the other node. Legal only where both have the feature `db`.
+    Db {
+        /// A list of values, encoded.
+        payload: &'a [u8],
+    },
+    /// The beginning of a SEND, SPAWN, KILL or DB that comes in pieces.
     FragmentFirst {
         /// Names it among those that are open.
         lane: u32,
@@ -220,6 +232,8 @@ impl<'a> Frame<'a> {
             Frame::Resume { .. } => kind::RESUME,
             Frame::Loss { .. } => kind::LOSS,
             Frame::LossAck { .. } => kind::LOSS_ACK,
+            Frame::Retire => kind::RETIRE,
+            Frame::Stay => kind::STAY,
             Frame::Send { .. } => kind::SEND,
             Frame::Spawn { .. } => kind::SPAWN,
             Frame::Kill { .. } => kind::KILL,
@@ -228,6 +242,7 @@ impl<'a> Frame<'a> {
             Frame::Down { .. } => kind::DOWN,
             Frame::FragmentFirst { .. } => kind::FRAGMENT_FIRST,
             Frame::FragmentMore { .. } => kind::FRAGMENT_MORE,
+            Frame::Db { .. } => kind::DB,
         }
     }
 
@@ -249,7 +264,7 @@ impl<'a> Frame<'a> {
             Frame::Ping(n) | Frame::Pong(n) | Frame::Progress(n) => {
                 out.extend_from_slice(&n.to_be_bytes());
             }
-            Frame::Activate => {}
+            Frame::Activate | Frame::Retire | Frame::Stay => {}
             Frame::Close { code, text } => {
                 out.extend_from_slice(&code.to_be_bytes());
                 out.extend_from_slice(cut(text, TEXT_BYTES_MAX).as_bytes());
@@ -297,6 +312,7 @@ impl<'a> Frame<'a> {
                 put_name(out, port);
                 out.extend_from_slice(reason);
             }
+            Frame::Db { payload } => out.extend_from_slice(payload),
             Frame::FragmentFirst { lane, total, data } => {
                 out.extend_from_slice(&lane.to_be_bytes());
                 out.extend_from_slice(&total.to_be_bytes());
@@ -339,6 +355,8 @@ impl<'a> Frame<'a> {
                 text: body.text()?,
             },
             kind::LOSS_ACK => Frame::LossAck { port: body.port()? },
+            kind::RETIRE => Frame::Retire,
+            kind::STAY => Frame::Stay,
             kind::SEND => {
                 let [flags] = body.take()?;
                 if flags > 1 {
@@ -374,6 +392,9 @@ impl<'a> Frame<'a> {
             kind::FRAGMENT_MORE => Frame::FragmentMore {
                 lane: u32::from_be_bytes(body.take()?),
                 data: body.all(),
+            },
+            kind::DB => Frame::Db {
+                payload: body.all(),
             },
             other => return Err(FrameError::UnknownKind(other)),
         };

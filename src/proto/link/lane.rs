@@ -34,6 +34,8 @@ pub(crate) enum Item {
     Unmonitor,
     /// The monitors of a loss have fired.
     LossAck,
+    /// Something for the database there; in a lane of its own.
+    Db(Message),
 }
 
 impl Item {
@@ -42,11 +44,17 @@ impl Item {
         matches!(self, Item::Send { .. } | Item::Spawn { .. })
     }
 
+    /// Whether it is the database's.
+    pub(crate) fn is_db(&self) -> bool {
+        matches!(self, Item::Db(_))
+    }
+
     pub(crate) fn payload(&self) -> Option<&Message> {
         match self {
             Item::Send { message, .. } => Some(message),
             Item::Spawn { args, .. } => Some(args),
             Item::Kill { reason, .. } => Some(reason),
+            Item::Db(message) => Some(message),
             _ => None,
         }
     }
@@ -57,7 +65,8 @@ impl Item {
         | Item::Spawn { args: message, .. }
         | Item::Kill {
             reason: message, ..
-        }) = self
+        }
+        | Item::Db(message)) = self
         else {
             return Ok(());
         };
@@ -70,13 +79,13 @@ impl Item {
     /// Bytes of kind and body before the payload.
     pub(crate) fn head_len(&self, port: &PortName) -> usize {
         let name = 1 + port.as_str().len();
-        1 + name
-            + match self {
-                Item::Send { .. } => 1,
-                Item::Spawn { function, .. } => 1 + function.len().min(255),
-                Item::Kill { .. } => 4,
-                Item::Monitor | Item::Unmonitor | Item::LossAck => 0,
-            }
+        1 + match self {
+            Item::Send { .. } => name + 1,
+            Item::Spawn { function, .. } => name + 1 + function.len().min(255),
+            Item::Kill { .. } => name + 4,
+            Item::Monitor | Item::Unmonitor | Item::LossAck => name,
+            Item::Db(_) => 0,
+        }
     }
 
     /// Appends kind and body without the payload, which is always their last field.
@@ -105,6 +114,7 @@ impl Item {
             Item::Monitor => Frame::Monitor { port },
             Item::Unmonitor => Frame::Unmonitor { port },
             Item::LossAck => Frame::LossAck { port },
+            Item::Db(_) => Frame::Db { payload: &[] },
         }
         .encode_inner(out);
     }
@@ -133,6 +143,8 @@ pub(crate) struct Partial {
     at: usize,
     /// Whether it is a message or a spawn.
     pub(crate) counts: bool,
+    /// Whether it is the database's.
+    pub(crate) is_db: bool,
     /// Bytes of its payload when it was queued.
     pub(crate) size: usize,
     /// As in [`Entry`].
@@ -151,6 +163,7 @@ impl Partial {
                 .unwrap_or_default(),
             at: 0,
             counts: entry.item.counts(),
+            is_db: entry.item.is_db(),
             size: entry.size,
             generation: entry.generation,
         }
@@ -363,5 +376,10 @@ impl Lanes {
 
     pub(crate) fn len(&self) -> usize {
         self.names.len()
+    }
+
+    /// All of them, in no order.
+    pub(crate) fn into_lanes(self) -> impl Iterator<Item = Lane> {
+        self.slots.into_iter().flatten()
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    OPEN_MESSAGES_MAX,
+    DB_BACKLOG_MAX, OPEN_MESSAGES_MAX,
     control::Control,
     downs::Downs,
     frame::{FRAME_BYTES_MIN, Frame, LENGTH_BYTES},
@@ -21,8 +21,10 @@ use crate::proto::{
     codec::Format,
     id::PortName,
     limits::{Limits, Now},
+    message::Message,
 };
 
+mod rest;
 mod serve;
 
 /// The fast path stops when so many bytes are ready for the writer.
@@ -65,7 +67,23 @@ pub(crate) struct Outbound {
     /// Acknowledgements of losses that are not out yet.
     acks: usize,
     lost: Vec<(PortName, String)>,
+    db: Backlog,
     last_sent: Duration,
+    /// When the last frame of a lane went out, or the link came up.
+    last_lane: Duration,
+    /// Nothing goes out in lanes: the peer was asked whether the link may end, or that is agreed.
+    is_quiet: bool,
+}
+
+/// What waits in the lane of the database.
+#[derive(Debug)]
+struct Backlog {
+    lane: PortName,
+    bytes: usize,
+    /// Its engine was told to wait.
+    starved: bool,
+    /// Something of it cannot go over this link: its engine must not go on as if it had.
+    broken: Option<String>,
 }
 
 impl Outbound {
@@ -87,7 +105,15 @@ impl Outbound {
             starved: false,
             acks: 0,
             lost: Vec::new(),
+            db: Backlog {
+                lane: PortName::db_lane(),
+                bytes: 0,
+                starved: false,
+                broken: None,
+            },
             last_sent: Duration::ZERO,
+            last_lane: Duration::ZERO,
+            is_quiet: false,
         }
     }
 
@@ -101,6 +127,7 @@ impl Outbound {
         self.window = Window::new(window);
         self.terms = Some(terms);
         self.last_sent = now.mono;
+        self.last_lane = now.mono;
     }
 
     /// Everything but what is queued from now on is gone. How many messages and spawns were not known to be dealt with.
@@ -140,7 +167,7 @@ impl Outbound {
     pub(crate) fn is_sendable(&self) -> bool {
         self.terms.is_some()
             && (!self.ready.is_empty()
-                || !self.ring.is_empty()
+                || (!self.is_quiet && !self.ring.is_empty())
                 || self.control.is_new()
                 || self.downs.is_new())
     }
@@ -163,10 +190,28 @@ impl Outbound {
         }
     }
 
+    /// Likewise something of the database, in its lane.
+    pub(crate) fn push_db(&mut self, message: Message, now: Now) {
+        let lane = self.db.lane.clone();
+        self.push(&lane, Item::Db(message), now);
+    }
+
+    /// Whether more of the database may be queued. Where not, [`Sent::db_room`] tells when.
+    pub(crate) fn db_room(&mut self) -> bool {
+        let room = self.db.bytes < DB_BACKLOG_MAX;
+        self.db.starved |= !room;
+        room
+    }
+
     /// Queues an item in the lane of its port.
     pub(crate) fn queue(&mut self, port: &PortName, item: Item) {
         let index = self.lanes.open(port);
         let size = item.payload().map_or(0, |message| message.encoded_len());
+        // news of deaths do not wait for the database
+        let is_waited_for = !item.is_db();
+        if item.is_db() {
+            self.db.bytes += size;
+        }
         if item.counts() {
             self.queued_bytes += size;
             self.queued_count += 1;
@@ -194,7 +239,7 @@ impl Outbound {
         lane.items.push_back(Entry {
             item,
             size,
-            generation: (!lane.share.is_held()).then(|| self.downs.enter()),
+            generation: (is_waited_for && !lane.share.is_held()).then(|| self.downs.enter()),
         });
         self.schedule(index);
     }
@@ -206,7 +251,8 @@ impl Outbound {
         };
         let payload = item.payload();
         let inner = item.head_len(&lane.port) + payload.map_or(0, |message| message.encoded_len());
-        let at_once = self.ring.is_empty()
+        let at_once = !self.is_quiet
+            && self.ring.is_empty()
             && self.ready.len() < READY_BYTES
             && lane.is_clear()
             && inner + LENGTH_BYTES <= terms.frame_bytes_max
@@ -217,6 +263,7 @@ impl Outbound {
         }
         write(&mut self.ready, &lane.port, &item, inner, now);
         self.window.sent(index, lane::cost(inner), item.counts());
+        self.last_lane = now.mono;
         None
     }
 
@@ -244,6 +291,13 @@ impl Outbound {
         self.leave(&entry);
         self.schedule(index);
         true
+    }
+
+    /// Whether a MONITOR waits in the lane of that port.
+    pub(crate) fn is_asked_for(&mut self, port: &PortName) -> bool {
+        let index = self.lanes.find(port);
+        let lane = index.and_then(|index| self.lanes.get(index));
+        lane.is_some_and(|lane| lane.asks > 0)
     }
 
     /// Puts the lane into the round where it has something to send.
@@ -275,6 +329,8 @@ impl Outbound {
     fn leave(&mut self, entry: &Entry) {
         if entry.item.counts() {
             self.left(entry.size);
+        } else if entry.item.is_db() {
+            self.db.bytes = self.db.bytes.saturating_sub(entry.size);
         }
         if let Some(generation) = entry.generation {
             self.downs.leave(generation);
@@ -382,6 +438,11 @@ impl Outbound {
     /// Messages that could not go over this link, by port, each fenced.
     pub(crate) fn take_lost(&mut self) -> Vec<(PortName, String)> {
         std::mem::take(&mut self.lost)
+    }
+
+    /// Why something of the database could not go over this link: it cannot go on.
+    pub(crate) fn take_db_broken(&mut self) -> Option<String> {
+        self.db.broken.take()
     }
 
     /// A DOWN, behind what was queued before it.

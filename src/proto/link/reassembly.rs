@@ -59,7 +59,7 @@ impl Reassembly {
             }
         };
         match data.first() {
-            Some(&(kind::SEND | kind::SPAWN | kind::KILL)) => {}
+            Some(&(kind::SEND | kind::SPAWN | kind::KILL | kind::DB)) => {}
             Some(other) => return wrong(format!("fragments of a frame of kind {other:#04x}")),
             None => return wrong("an empty fragment"),
         }

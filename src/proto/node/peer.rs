@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::reason;
 
+mod rest;
 mod types;
+
+use self::rest::Rest;
 use crate::proto::{
     close::CloseReason,
     id::{NodeId, PortName},
@@ -38,6 +41,13 @@ pub struct Peer<W> {
     /// The writer was told that there is something, and has not run dry since.
     is_writer_awake: bool,
     is_dial_wanted: bool,
+    rest: Rest,
+    /// Both have the feature `retire`.
+    may_retire: bool,
+    /// The link is to stay though nothing is sent over it.
+    kept: bool,
+    /// Likewise, for as long as it lasts.
+    pinned: bool,
 }
 
 impl<W> Peer<W> {
@@ -52,6 +62,10 @@ impl<W> Peer<W> {
             out: Outbound::new(limits),
             is_writer_awake: false,
             is_dial_wanted: false,
+            rest: Rest::Active,
+            may_retire: false,
+            kept: false,
+            pinned: false,
         }
     }
 
@@ -99,14 +113,14 @@ impl<W> Peer<W> {
             Ok(message) => message,
             Err(refused) => return Err((refused, watch)),
         };
-        let (id, watch) = self.watches.add(port, watch);
+        let (id, watch) = self.add_watch(port, watch);
         self.out.push(port, Item::Send { message, watch }, now);
         Ok((id, self.wake()))
     }
 
     /// Adds a monitor on a port there (M2, M4, M5). For the node port: fires only with the link.
     pub fn monitor(&mut self, port: &PortName, watch: W, now: Now) -> (WatchId, Wake) {
-        let (id, ask) = self.watches.add(port, watch);
+        let (id, ask) = self.add_watch(port, watch);
         if ask {
             self.out.push(port, Item::Monitor, now);
         }
@@ -116,11 +130,7 @@ impl<W> Peer<W> {
     /// Takes a monitor back. `None`: it fired already. After this it never fires.
     pub fn unmonitor(&mut self, port: &PortName, id: WatchId) -> (Option<W>, Wake) {
         let watch = self.watches.remove(port, id);
-        while let Some(port) = self.watches.evict() {
-            if !self.out.cancel_monitor(&port) {
-                self.out.queue(&port, Item::Unmonitor);
-            }
-        }
+        self.evict();
         (watch, self.wake())
     }
 
@@ -152,6 +162,21 @@ impl<W> Peer<W> {
         Ok(self.wake())
     }
 
+    /// Sends something to the database of that link's node, in order; ignored when `link` is not the link any more. Only
+    /// where both have the feature `db`.
+    pub fn send_db(&mut self, link: LinkId, message: Message, now: Now) -> Wake {
+        if self.link == Some(link) {
+            self.out.push_db(message, now);
+        }
+        self.wake()
+    }
+
+    /// Whether fewer than [`DB_BACKLOG_MAX`](crate::proto::link::DB_BACKLOG_MAX) bytes of the database wait here. Where
+    /// not, [`Transmit::db_room`] tells when half of it is out; nothing tells when the link ends before.
+    pub fn db_room(&mut self) -> bool {
+        self.out.db_room()
+    }
+
     /// Whether a message of that size would be accepted now; for [awaiting] senders. They are told by
     /// [`Transmit::room`], and have to try again after [`Self::close`] too.
     ///
@@ -181,6 +206,8 @@ impl<W> Peer<W> {
         }
         self.link = Some(params.link);
         self.is_dial_wanted = false;
+        self.may_retire = params.retire;
+        self.pinned = params.pinned;
         let terms = Terms {
             format: params.format,
             frame_bytes_max: params.peer_frame_bytes_max,
@@ -229,20 +256,20 @@ impl<W> Peer<W> {
             more: sent.more,
             room: sent.room,
             lost: sent.lost,
+            db_room: sent.db_room,
         }
     }
 
     /// What the session read. The monitors that fire are called outside the lock; then, when [`Handled::settle`] names a
     /// port, [`Self::settle`].
     pub fn handle(&mut self, link: LinkId, frame: PeerFrame, now: Now) -> Handled<W> {
-        let _ = now;
         let mut handled = Handled {
             fired: Vec::new(),
             settle: None,
             wake: Wake::default(),
             close: None,
         };
-        if self.link != Some(link) {
+        if self.link != Some(link) || self.rest == Rest::Retired {
             return handled;
         }
         let result = match frame {
@@ -260,10 +287,15 @@ impl<W> Peer<W> {
                 handled.fired = fire(&port, watches, &reason);
                 Ok(())
             }
+            PeerFrame::Retire => {
+                self.handle_retire(&mut handled);
+                Ok(())
+            }
+            PeerFrame::Stay => self.handle_stay(now),
         };
-        handled.close = result
-            .err()
-            .map(|Lie(text)| CloseReason::Protocol(text.to_owned()));
+        if let Err(Lie(text)) = result {
+            handled.close = Some(CloseReason::Protocol(text.to_owned()));
+        }
         handled.wake = self.wake();
         handled
     }
@@ -290,6 +322,10 @@ impl<W> Peer<W> {
             link: self.link,
             fired: Vec::new(),
             settle: Vec::new(),
+            close: self.out.take_db_broken().map(|text| {
+                let text = format!("what the database sent cannot go over this link: {text}");
+                CloseReason::Transport(text)
+            }),
         };
         for (port, text) in self.out.take_lost() {
             self.watches.forget_ask(&port);
@@ -302,11 +338,26 @@ impl<W> Peer<W> {
     /// The link (or the attempt to make one) is lost: takes out every monitor and drops what was accepted (M6). Until
     /// [`Self::reopen`] no link can be activated, so that the caller fires the monitors before anything later goes out.
     /// What is queued in between belongs to the next link. Senders that wait for room should be woken.
+    ///
+    /// Where both sides have agreed to the end ([`Self::why`] says so) nothing is lost and nothing fires, and what was
+    /// queued since belongs to the next link too.
     pub fn close(&mut self, why: &CloseReason) -> Closed<W> {
+        let keeps = match self.rest {
+            Rest::Active => false,
+            Rest::Retiring => *why == CloseReason::Idle,
+            Rest::Retired => true,
+        };
+        self.rest = Rest::Active;
+        (self.may_retire, self.kept, self.pinned) = (false, false, false);
         self.link = None;
         self.is_closed = true;
         self.is_writer_awake = false;
         self.is_dial_wanted = false;
+        if keeps {
+            self.rest();
+            let fired = Vec::new();
+            return Closed { fired, lost: 0 };
+        }
         let reason = Reason::transport_error(&self.node, why);
         let fired = self
             .watches

@@ -17,7 +17,7 @@ use crate::proto::{
     id::PortName,
     limits::{Limits, Now},
     link::{
-        frame::{self, Frame, LENGTH_BYTES, REASON_BYTES_MAX},
+        frame::{self, Frame, FrameError, LENGTH_BYTES, REASON_BYTES_MAX, kind},
         lane,
         reassembly::Reassembly,
     },
@@ -45,6 +45,8 @@ pub struct Session<P: Ports> {
     /// What the names of ports begin with that the peer spawns.
     prefix: String,
     heard: Duration,
+    /// When the last frame of a lane came, or the link came up.
+    last_lane: Duration,
     /// What was dealt with of what came in lanes, and what the peer was told of it.
     done: u64,
     told: u64,
@@ -75,6 +77,7 @@ impl<P: Ports> Session<P> {
             limits: limits.clone(),
             policy,
             heard: now.mono,
+            last_lane: now.mono,
             done: 0,
             told: 0,
             open: Reassembly::default(),
@@ -97,7 +100,8 @@ impl<P: Ports> Session<P> {
         ports: &P,
         out: &mut Reactions,
     ) -> Result<(), CloseReason> {
-        out.alive |= !data.is_empty();
+        let came = !data.is_empty();
+        let done = self.done;
         self.heard = self.heard.max(now.mono);
         let mut cx = Cx {
             ports,
@@ -140,7 +144,13 @@ impl<P: Ports> Session<P> {
         self.end_run(&mut run, data, &mut cx);
         data.advance(at);
         self.tell_progress(&mut cx);
-        result.and(self.fault.take().map_or(Ok(()), Err))
+        if self.done > done || self.open.declared() > 0 {
+            self.last_lane = now.mono;
+        }
+        let result = result.and(self.fault.take().map_or(Ok(()), Err));
+        // the last word of a link is no sign of life
+        out.alive |= came && result.is_ok();
+        result
     }
 
     /// There is room again in a mailbox that was full.
@@ -196,6 +206,11 @@ impl<P: Ports> Session<P> {
     /// than the window and one message.
     pub fn held_bytes(&self) -> usize {
         self.open.bytes() + self.held.cost() as usize
+    }
+
+    /// Since when nothing came in lanes. `None`: something that came is held, or not all there.
+    pub fn idle_since(&self) -> Option<Duration> {
+        (self.kept() == 0).then_some(self.last_lane)
     }
 
     /// The link is gone: takes its monitors off the ports, drops what is held.
@@ -273,6 +288,15 @@ impl<P: Ports> Session<P> {
                 let reason = self.reason(reason)?;
                 frames.push(PeerFrame::Down { port, reason });
             }
+            Frame::Retire | Frame::Stay if !self.params.retire => {
+                return Err(FrameError::UnknownKind(frame.kind()).into());
+            }
+            Frame::Retire if self.kept() > 0 => {
+                let text = "RETIRE with something under way";
+                return Err(CloseReason::Protocol(text.into()));
+            }
+            Frame::Retire => frames.push(PeerFrame::Retire),
+            Frame::Stay => frames.push(PeerFrame::Stay),
             Frame::LossAck { port } => {
                 let name = port_name(port)?;
                 // before anything later of that lane is looked at: a later loss has to be told
@@ -298,6 +322,9 @@ impl<P: Ports> Session<P> {
             Frame::FragmentFirst { lane, total, data } => {
                 let max = self.payload_bytes_max().saturating_add(HEAD_BYTES_MAX);
                 let room = self.kept_max().saturating_sub(self.kept());
+                if data.first() == Some(&kind::DB) && !self.params.db {
+                    return Err(FrameError::UnknownKind(kind::DB).into());
+                }
                 if let Some(whole) = self.open.handle_first(lane, total, data, max, room)? {
                     self.handle_whole(whole, cx)?;
                 }
@@ -307,7 +334,7 @@ impl<P: Ports> Session<P> {
                     self.handle_whole(whole, cx)?;
                 }
             }
-            Frame::Send { .. } | Frame::Spawn { .. } | Frame::Kill { .. } => {
+            Frame::Send { .. } | Frame::Spawn { .. } | Frame::Kill { .. } | Frame::Db { .. } => {
                 self.handle_payload(frame, Bytes::copy_from_slice, cx)?;
             }
         }
@@ -367,6 +394,14 @@ impl<P: Ports> Session<P> {
                 let reason = self.reason(reason)?;
                 let wait = Duration::from_millis(wait_ms.into()).min(self.limits.kill_wait);
                 self.kill(&name, reason, wait, cost, cx);
+            }
+            Frame::Db { .. } if !self.params.db => {
+                return Err(FrameError::UnknownKind(kind::DB).into());
+            }
+            Frame::Db { payload } => {
+                self.check_size(payload.len())?;
+                self.done += lane::cost(1 + payload.len());
+                cx.out.db.push(Message::from_wire(own(payload), format));
             }
             _ => {}
         }

@@ -42,7 +42,7 @@ pub use self::{
     secret::SecretSourceError,
     setup::{Membership, Prepared, SetupError, State},
 };
-use super::tcp;
+use super::{address::Address, local, tcp};
 use crate::{
     proto::{
         handshake::{EXPORTER_LABEL, Mode},
@@ -212,21 +212,30 @@ impl Transport for TlsTransport {
         addr: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn Listener>, ConnectError>> {
         Box::pin(async move {
-            let mut error = None;
-            for at in tcp::resolve(addr, self.connect_timeout).await? {
-                self.check_loopback(addr, at)?;
-                match tcp::listen(addr, at) {
-                    Ok(listener) => {
-                        return Ok(Box::new(TlsListener {
-                            listener,
-                            accept: Arc::clone(&self.accept),
-                        }) as Box<dyn Listener>);
-                    }
-                    Err(e) => error = Some(e),
-                }
-            }
-            Err(error.unwrap_or_else(|| tcp::no_address(addr)))
+            let check = |at| self.check_loopback(addr, at);
+            let listener = tcp::listen(addr, self.connect_timeout, check).await?;
+            Ok(Box::new(TlsListener {
+                listener,
+                accept: Arc::clone(&self.accept),
+            }) as Box<dyn Listener>)
         })
+    }
+
+    fn complete(&self, addr: &str) -> Result<String, ConnectError> {
+        Address::to_dial(addr).map(|address| address.to_string())
+    }
+
+    fn advertised(&self, listen_addrs: &[String]) -> Vec<String> {
+        local::advertised(listen_addrs)
+    }
+
+    fn is_own<'a>(
+        &'a self,
+        addr: &'a str,
+        listen_addrs: &'a [String],
+        advertised: &'a [String],
+    ) -> BoxFuture<'a, bool> {
+        Box::pin(local::is_own(addr, listen_addrs, advertised))
     }
 }
 

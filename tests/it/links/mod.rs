@@ -1,7 +1,11 @@
-//! Links between nodes, over the memory network under paused time: each test is named after what the contract promises.
+//! Links between nodes, over the memory network under paused time where it may be: each test is named after what the contract promises.
 
+mod addresses;
 mod conformance;
+mod db;
+mod discovery;
 mod flow;
+mod idle;
 mod loss;
 #[cfg(unix)]
 mod processes;

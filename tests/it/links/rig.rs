@@ -329,8 +329,13 @@ impl Rig {
             transport,
             credentials: Credentials::in_memory(),
             listen: vec![listen.to_owned()],
+            advertise: Vec::new(),
             seeds: Vec::new(),
             addresses: BTreeMap::new(),
+            db: None,
+            features: Vec::new(),
+            global: None,
+            directory: None,
         }
     }
 

@@ -407,6 +407,7 @@ async fn a_member_cannot_be_another_node() {
             Incarnation::new(1, 1),
             "test",
             both(),
+            Vec::new(),
             &limits(),
             mint.member("mallory")
                 .prepare(&limits())
@@ -606,8 +607,9 @@ async fn the_secret_of_the_memory_transport_is_none_on_a_socket() {
         let mut party = Party::secret(id, &Secret::generate().unwrap());
         let credentials = portmesh::runtime::auth::Credentials::in_memory();
         let life = Incarnation::new(1, 1);
+        let id = node(id);
         party.auth =
-            AuthConfig::new(node(id), life, "test", both(), &limits(), credentials).unwrap();
+            AuthConfig::new(id, life, "test", both(), vec![], &limits(), credentials).unwrap();
         party
     };
     let mut server = forgetful("seed").serve().await;

@@ -45,6 +45,7 @@ impl Party {
             Incarnation::new(1, 2),
             &prepared.cluster,
             formats,
+            Vec::new(),
             &limits(),
             prepared.credentials,
         )

@@ -27,6 +27,21 @@ impl Node {
         }
     }
 
+    /// Asks whether the link may end, where nobody uses it.
+    pub(super) fn retire(&mut self, w: &mut World, link: LinkId) {
+        let Some(node) = self.node_of(link) else {
+            return;
+        };
+        if let Some(conn) = self.conns.get(&link)
+            && let Stage::Link(session) = &conn.stage
+        {
+            let heard = session.idle_since();
+            let now = w.now();
+            let wake = self.remote(&node).retire(link, heard, now);
+            self.wake(w, &node, wake);
+        }
+    }
+
     pub(super) fn room(&mut self, w: &mut World, link: LinkId, port: &PortName) {
         let mut out = Reactions::default();
         let Some(conn) = self.conns.get_mut(&link) else {
@@ -64,6 +79,13 @@ impl Node {
                 let port = PortId::new(node.clone(), port);
                 self.log(w, What::LossTold { port });
             }
+            if frame == PeerFrame::Stay {
+                w.count("idle link needed by the peer");
+                if w.mutant == Mutant::StayUnheard {
+                    let word = CloseReason::from_wire(code::IDLE, "");
+                    return self.end(w, link, word);
+                }
+            }
             let handled = self.remote(&node).handle(link, frame, now);
             if loss.is_some() && !handled.fired.is_empty() {
                 w.count("monitor fired by a loss");
@@ -77,7 +99,7 @@ impl Node {
             }
             self.wake(w, &node, handled.wake);
             if let Some(reason) = handled.close {
-                if !w.net.corrupt {
+                if !w.net.corrupt && reason != CloseReason::Idle {
                     let text = format!("protocol error: {reason}");
                     self.log(w, What::Stuck { text });
                 }
@@ -157,6 +179,8 @@ impl Node {
             peer_frame_bytes_max: hello.frame_max as usize,
             peer_message_bytes_max: hello.message_max as usize,
             keepalive: hello.link_timeout.min(self.limits.link_timeout) / 4,
+            retire: true,
+            pinned: false,
         };
         let session = SessionParams {
             link,
@@ -164,6 +188,8 @@ impl Node {
             incarnation: hello.incarnation,
             format,
             link_timeout: self.limits.link_timeout,
+            db: false,
+            retire: true,
         };
         let now = w.now();
         let session = Session::new(session, &self.limits, Policy::default(), now);
@@ -204,11 +230,22 @@ impl Node {
 
     pub(super) fn lost(&mut self, w: &mut World, link: LinkId, node: &NodeId, reason: CloseReason) {
         self.probing.retain(|probed| *probed != link);
+        let life = self.conns.get(&link).and_then(|conn| conn.hello.as_ref());
+        let life = life.map(|hello| hello.incarnation);
+        let now_linked = self.peers.link(node).map(|(_, life)| life);
+        let moved = reason == CloseReason::Replaced && life.is_some() && now_linked == life;
+        let reason = self.remote(node).why(reason, moved);
         if reason == CloseReason::Replaced {
             w.count("link replaced");
         }
-        if self.remote(node).is_wanted() {
-            w.count("link lost with something under way");
+        match (&reason, self.remote(node).is_wanted()) {
+            (CloseReason::Idle, true) => w.count("idle link closed with something waiting"),
+            (CloseReason::Idle, false) => w.count("idle link closed"),
+            (_, true) => w.count("link lost with something under way"),
+            (_, false) => {}
+        }
+        if moved && reason == CloseReason::Idle {
+            w.count("idle link closed by the decider's word");
         }
         if let Some(conn) = self.conns.get(&link).map(|conn| conn.conn)
             && w.mutant != Mutant::DownUntold

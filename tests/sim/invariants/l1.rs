@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use portmesh::proto::close::CloseReason;
+
 use super::View;
 use crate::{history::What, plan::HOSTS};
 
@@ -15,11 +17,13 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
                     return Err(format!("a second link beside {other}: {entry:?}"));
                 }
             }
-            What::Down { peer, conn, .. } => {
+            What::Down {
+                peer, conn, reason, ..
+            } => {
                 if up.get(&(by, peer)) == Some(conn) {
                     up.remove(&(by, peer));
                 }
-                if view.run.clean {
+                if view.run.clean && *reason != CloseReason::Idle {
                     return Err(format!("a link was lost without a fault: {entry:?}"));
                 }
             }

@@ -1,6 +1,6 @@
 //! M2: a monitor fires exactly once, or is cancelled and then never; and it tells why.
 
-use portmesh::proto::message::Reason;
+use portmesh::proto::{close::CloseReason, message::Reason};
 
 use super::{View, Watched};
 use crate::history::What;
@@ -51,7 +51,9 @@ fn truth(
         Some("transport_error") => view.entries[..=place].iter().any(|entry| {
             (entry.host, entry.life) == (host, life)
                 && match &entry.what {
-                    What::Down { peer, .. } | What::Unreachable { peer, .. } => peer == node,
+                    // nothing is lost with an idle one
+                    What::Down { peer, reason, .. } => peer == node && *reason != CloseReason::Idle,
+                    What::Unreachable { peer, .. } => peer == node,
                     What::LossTold { port } => port == watch.to,
                     _ => false,
                 }

@@ -1,14 +1,20 @@
 //! M6: when a link is lost, every monitor on a port behind it fires before any later message to that node can be
 //! delivered.
 
+use portmesh::proto::close::CloseReason;
+
 use super::View;
 use crate::history::What;
 
 pub fn check(view: &View<'_>) -> Result<(), String> {
     for (place, entry) in view.entries.iter().enumerate() {
-        let (What::Down { peer, .. } | What::Unreachable { peer, .. }) = &entry.what else {
+        let (What::Down { peer, reason, .. } | What::Unreachable { peer, reason }) = &entry.what
+        else {
             continue;
         };
+        if *reason == CloseReason::Idle {
+            continue; // nothing is lost with it
+        }
         let by = (entry.host, entry.life);
         // the first message that was sent later and was handled
         let later = view.sent.iter().filter(|sent| sent.sent > place);

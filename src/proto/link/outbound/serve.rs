@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{Outbound, PARTIALS_MAX, write};
+use super::{DB_BACKLOG_MAX, Outbound, PARTIALS_MAX, write};
 use crate::proto::{
     limits::Now,
     link::{
@@ -41,11 +41,12 @@ impl Outbound {
         } else {
             buf.append(&mut self.ready);
         }
-        while buf.len() - start < budget {
+        while !self.is_quiet && buf.len() - start < budget {
             let Some(index) = self.ring.pop_front() else {
                 break;
             };
             self.serve(index, buf, now);
+            self.last_lane = now.mono;
         }
         self.downs.transmit(buf, now);
         if let Some(terms) = &self.terms {
@@ -59,9 +60,10 @@ impl Outbound {
         let few = self.queued_bytes <= self.limits.outbound_bytes_max / 2
             && self.queued_count <= self.limits.outbound_count_max / 2;
         Sent {
-            more: !self.ring.is_empty(),
+            more: !self.is_quiet && !self.ring.is_empty(),
             room: few && std::mem::take(&mut self.starved),
-            lost: !self.lost.is_empty(),
+            lost: !self.lost.is_empty() || self.db.broken.is_some(),
+            db_room: self.db.bytes <= DB_BACKLOG_MAX / 2 && std::mem::take(&mut self.db.starved),
         }
     }
 
@@ -138,7 +140,9 @@ impl Outbound {
         let Some(entry) = lane.items.front_mut() else {
             return Step::Nothing;
         };
-        let problem = if entry.item.counts() && entry.size > terms.message_bytes_max {
+        let is_db = entry.item.is_db();
+        let sized = entry.item.counts() || is_db;
+        let problem = if sized && entry.size > terms.message_bytes_max {
             Some(format!(
                 "a message of {} bytes, the peer takes {}",
                 entry.size, terms.message_bytes_max
@@ -148,8 +152,12 @@ impl Outbound {
             result.err().map(|error| error.to_string())
         };
         if let Some(text) = problem {
-            lane.fences += 1;
-            self.lost.push((lane.port.clone(), text));
+            if is_db {
+                self.db.broken = Some(text);
+            } else {
+                lane.fences += 1;
+                self.lost.push((lane.port.clone(), text));
+            }
             self.pop(index);
             return Step::Nothing;
         }
@@ -227,6 +235,8 @@ impl Outbound {
         self.window.sent(index, cost, partial.counts);
         if partial.counts {
             self.left(partial.size);
+        } else if partial.is_db {
+            self.db.bytes = self.db.bytes.saturating_sub(partial.size);
         }
         if let Some(generation) = partial.generation {
             self.downs.leave(generation);
@@ -251,4 +261,5 @@ pub(crate) struct Sent {
     pub(crate) more: bool,
     pub(crate) room: bool,
     pub(crate) lost: bool,
+    pub(crate) db_room: bool,
 }

@@ -50,6 +50,10 @@ pub struct LinkParams {
     pub peer_message_bytes_max: usize,
     /// Keepalive interval: a quarter of the smaller of both link timeouts.
     pub keepalive: Duration,
+    /// Whether both have the feature `retire`: the link may end when it is idle.
+    pub retire: bool,
+    /// Whether this side wants the link for as long as it lasts: it would be dialled anew at once.
+    pub pinned: bool,
 }
 
 /// A monitor that fires: what to do, and the reason. Called by the owner of the [`Peer`](super::Peer) outside the lock.
@@ -98,6 +102,10 @@ pub enum PeerFrame {
         /// Why.
         reason: Reason,
     },
+    /// The peer asks whether the link may end.
+    Retire,
+    /// The answer to our asking: it needs the link.
+    Stay,
 }
 
 /// Frames that the session (or a dying port) wants sent back. See [`Peer::reply`](super::Peer::reply).
@@ -156,6 +164,8 @@ pub struct Transmit {
     /// Accepted messages cannot go over this link (too large for this peer, or its format cannot carry them): call
     /// [`Peer::take_lost`](super::Peer::take_lost).
     pub lost: bool,
+    /// The database may send more, after [`Peer::db_room`](super::Peer::db_room) told it to wait.
+    pub db_room: bool,
 }
 
 /// What [`Peer::take_lost`](super::Peer::take_lost) asks for.
@@ -167,6 +177,8 @@ pub struct Lost<W> {
     pub fired: Vec<Fired<W>>,
     /// Then settle the losses on these ports.
     pub settle: Vec<PortName>,
+    /// What the database sent cannot go over this link: close it with this.
+    pub close: Option<CloseReason>,
 }
 
 /// What [`Peer::handle`](super::Peer::handle) asks for.

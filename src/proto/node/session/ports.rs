@@ -69,6 +69,10 @@ pub struct SessionParams {
     pub format: Format,
     /// The longer of both link timeouts is not used: ours decides when we give up.
     pub link_timeout: Duration,
+    /// Whether both have the feature `db`.
+    pub db: bool,
+    /// Whether both have the feature `retire`.
+    pub retire: bool,
 }
 
 /// What one call of [`Session::handle_bytes`](super::Session::handle_bytes) leaves to do, besides what it did to the ports.
@@ -78,7 +82,9 @@ pub struct Reactions {
     pub replies: Vec<Reply>,
     /// Frames about what we send: [`Peer::handle`](crate::proto::node::peer::Peer::handle), in order.
     pub frames: Vec<PeerFrame>,
-    /// A probe's answer came, or any byte at all did.
+    /// What came for the database, in order.
+    pub db: Vec<Message>,
+    /// A probe's answer came, or any byte at all did; but for the last ones of a link.
     pub alive: bool,
     /// A keepalive's answer came: how long it was on the way.
     pub rtt: Option<Duration>,

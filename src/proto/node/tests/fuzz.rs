@@ -61,10 +61,12 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
             encoded(Frame::Down { port: &port, reason: &reason })
         }),
         2 => (0..4_u32, length(), payload()).prop_map(move |(lane, total, mut data)| {
-            data.insert(0, 0x10);
+            data.insert(0, if total % 3 == 0 { 0x20 } else { 0x10 });
             encoded(Frame::FragmentFirst { lane, total, data: &data })
         }),
+        1 => payload().prop_map(move |payload| encoded(Frame::Db { payload: &payload })),
         3 => (0..4_u32, payload()).prop_map(move |(lane, data)| encoded(Frame::FragmentMore { lane, data: &data })),
+        1 => any::<bool>().prop_map(move |stay| encoded(if stay { Frame::Stay } else { Frame::Retire })),
         1 => any::<u64>().prop_map(move |n| encoded(Frame::Ping(n))),
         1 => any::<u64>().prop_map(move |n| encoded(Frame::Pong(n))),
         1 => proptest::collection::vec(any::<u8>(), 1..40).prop_map(|body| {

@@ -1,9 +1,11 @@
 //! Two peers and two sessions connected by byte queues, with ports that do as they are told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod db;
 mod fuzz;
 mod pair;
 mod peer;
+mod retire;
 mod session;
 mod vectors;
 
@@ -339,6 +341,8 @@ pub(super) fn session_params(node: &NodeId, link: LinkId, format: &Format) -> Se
         incarnation: incarnation(node),
         format: format.clone(),
         link_timeout: Duration::from_secs(10),
+        db: true,
+        retire: true,
     }
 }
 
@@ -350,6 +354,8 @@ pub(super) fn link_params(link: LinkId, format: &Format, limits: &Limits) -> Lin
         peer_frame_bytes_max: limits.frame_bytes_max,
         peer_message_bytes_max: limits.message_bytes_max,
         keepalive: Duration::from_millis(2500),
+        retire: true,
+        pinned: false,
     }
 }
 
@@ -364,6 +370,8 @@ pub(super) struct Side {
     pub(super) wire: Vec<u8>,
     pub(super) input: BytesMut,
     pub(super) fired: Vec<(u32, Reason)>,
+    /// What came for the database.
+    pub(super) db: Vec<Message>,
     pub(super) now: Now,
 }
 
@@ -378,6 +386,7 @@ impl Side {
             wire: Vec::new(),
             input: BytesMut::new(),
             fired: Vec::new(),
+            db: Vec::new(),
             now: at(1000),
         }
     }
@@ -471,6 +480,7 @@ impl Side {
     }
 
     fn react(&mut self, out: Reactions) -> Result<(), CloseReason> {
+        self.db.extend(out.db);
         let link = self.peer.link().unwrap();
         for reply in out.replies {
             let wake = self.peer.reply(link, reply);

@@ -590,7 +590,7 @@ fn a_malformed_envelope_closes_the_link_and_says_what_it_was() {
         (vec![0x00], "unknown kind 0x00"),
         (vec![0x05, 1, 2], "unknown kind 0x05"),
         (vec![0x16], "unknown kind 0x16"),
-        (vec![0x20], "unknown kind 0x20"),
+        (vec![0x21], "unknown kind 0x21"),
         (vec![0xff], "unknown kind 0xff"),
         (vec![0x01], "0x01 that ends within"),
         (vec![0x01, 0, 0, 0, 0, 0, 0, 0], "0x01 that ends within"),

@@ -25,6 +25,7 @@ fn check(kind: &str, fields: &Value, bytes: &[u8]) {
         "SEND" => (data("payload"), vec![], vec![], vec![]),
         "SPAWN" => (vec![], data("args"), vec![], vec![]),
         "KILL" | "DOWN" => (vec![], vec![], data("reason"), vec![]),
+        "DB" => (data("payload"), vec![], vec![], vec![]),
         "FRAGMENT_FIRST" | "FRAGMENT_MORE" => (vec![], vec![], vec![], data("data")),
         _ => Default::default(),
     };
@@ -50,6 +51,8 @@ fn check(kind: &str, fields: &Value, bytes: &[u8]) {
             count: long("count"),
             text: text("text"),
         },
+        "RETIRE" => Frame::Retire,
+        "STAY" => Frame::Stay,
         "LOSS_ACK" => Frame::LossAck { port: text("port") },
         "SEND" => Frame::Send {
             watch: number("flags") == 1,
@@ -81,6 +84,7 @@ fn check(kind: &str, fields: &Value, bytes: &[u8]) {
             lane: number("lane") as u32,
             data: &rest,
         },
+        "DB" => Frame::Db { payload: &payload },
         other => panic!("{other}"),
     };
     let mut written = Vec::new();
@@ -100,7 +104,7 @@ fn every_kind_of_frame_is_on_the_wire_what_the_vectors_say() {
         kinds.insert(bytes[4]);
         check(vector["kind"].as_str().unwrap(), &vector["fields"], &bytes);
     }
-    assert_eq!(kinds.len(), 17);
+    assert_eq!(kinds.len(), 20);
 }
 
 #[test]

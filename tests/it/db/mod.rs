@@ -1,0 +1,3 @@
+//! The database between whole nodes of one process, over the in-memory network.
+
+mod shows;
