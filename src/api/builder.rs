@@ -69,7 +69,7 @@ pub struct NodeBuilder {
     limits: Limits,
     policy: Policy,
     functions: HashMap<String, Arc<dyn Function>>,
-    node: Arc<OnceLock<std::sync::Weak<super::node::NodeInner>>>,
+    node: Arc<OnceLock<std::sync::Weak<super::inner::NodeInner>>>,
 }
 
 impl NodeBuilder {

@@ -11,11 +11,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{
-    error::DbError,
-    monitor::Monitor,
-    node::{Node, NodeInner},
-};
+use super::{error::DbError, inner::NodeInner, monitor::Monitor, node::Node};
 use crate::proto::{
     db::{
         engine::{Change, Found, Query, Summary, WatchId},

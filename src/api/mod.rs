@@ -9,6 +9,7 @@ pub mod error;
 pub mod events;
 pub mod handler;
 mod host;
+pub(crate) mod inner;
 pub mod message;
 pub mod monitor;
 pub mod node;

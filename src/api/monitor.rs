@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use super::{
     context::Context,
     handler::OnDeath,
-    node::{Node, NodeInner, Registration},
+    inner::NodeInner,
+    node::{Node, Registration},
     port::death_work,
     tied::Tied,
 };

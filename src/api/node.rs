@@ -14,6 +14,7 @@ use super::{
     db::Db,
     error::{RunError, SendError, SpawnError},
     events::{Events, NodeStats},
+    inner::NodeInner,
     message::FromMessage,
     monitor::Monitoring,
     port::PortBuilder,
@@ -62,30 +63,6 @@ use crate::{
 #[derive(Clone)]
 pub struct Node {
     inner: Arc<NodeInner>,
-}
-
-pub(crate) struct NodeInner {
-    registry: Arc<Registry>,
-    db: Arc<DbHost>,
-    mesh: OnceLock<Arc<Mesh<Registry>>>,
-}
-
-impl NodeInner {
-    pub(crate) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
-    }
-
-    pub(crate) fn set_mesh(&self, mesh: Arc<Mesh<Registry>>) {
-        let _ = self.mesh.set(mesh);
-    }
-}
-
-impl Drop for NodeInner {
-    fn drop(&mut self) {
-        self.db.end();
-        // the mesh ends with its last handle, which is ours
-        self.registry.close(&crate::runtime::local::shutdown());
-    }
 }
 
 /// Where a monitor was set.

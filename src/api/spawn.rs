@@ -10,8 +10,8 @@ use std::{
 use super::{
     context::Init,
     handler::{Outcome, settle},
+    inner::NodeInner,
     message::FromMessage,
-    node::NodeInner,
     table::{Equipped, Handlers, PlainWork, Table},
 };
 use crate::{

@@ -5,11 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use super::{
-    context::Context,
-    handler::Erased,
-    node::{Node, NodeInner},
-};
+use super::{context::Context, handler::Erased, inner::NodeInner, node::Node};
 use crate::{
     proto::message::Message,
     runtime::{

@@ -10,33 +10,29 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::Waker,
     time::Duration,
 };
 
 use tokio::{
     runtime::Handle,
     sync::{Notify, broadcast, oneshot, watch},
-    time::sleep_until,
 };
 
-use super::{
-    DbLinks, Directory, NodePorts, clock::Clock, events::NodeEvent, mesh::Mesh,
-    transport::BoxFuture,
-};
+use super::{DbLinks, NodePorts, clock::Clock, events::NodeEvent, mesh::Mesh};
 use crate::proto::{
-    close::CloseReason,
     db::{
-        engine::{Advert, Change, Config, Db, Found, Output, Query, QueryId, Summary, WatchId},
-        item::Packed,
-        name::{Family, Key, WriteRefused, system},
-        wire::Wire,
+        engine::{Advert, Db, Found, Output, QueryId, WatchId},
+        name::{Key, WriteRefused},
     },
     id::{Incarnation, NodeId},
     limits::Limits,
     link::LinkId,
     message::Message,
 };
+
+mod access;
+mod wiring;
 
 /// What the database needs of the mesh.
 trait Links: Send + Sync {
@@ -352,163 +348,6 @@ impl DbHost {
             let _ = self.events.send(event);
         }
     }
-
-    // --- what a program does ---
-
-    /// Whether this is a global node.
-    ///
-    /// # Errors
-    /// The node has ended.
-    pub fn is_global(&self) -> Result<bool, Ended> {
-        self.with(|state, _| state.db.is_global()).ok_or(Ended)
-    }
-
-    /// Sets an entry; the number of the change.
-    ///
-    /// # Errors
-    /// The node has ended, or the entry is refused.
-    pub fn set(
-        &self,
-        family: &Family,
-        key: &str,
-        value: Packed,
-    ) -> Result<Result<u64, WriteRefused>, Ended> {
-        self.with(|state, now| state.db.set(family, key, value, now))
-            .ok_or(Ended)
-    }
-
-    /// Waits until a change was taken by this node's home, or refused.
-    ///
-    /// # Errors
-    /// The node has ended.
-    pub async fn written(&self, seq: u64) -> Result<Result<(), WriteRefused>, Ended> {
-        let waits = self.with(|state, _| {
-            if state.db.wait_for(seq) {
-                return None;
-            }
-            let (to, from) = oneshot::channel();
-            state.writes.entry(seq).or_default().push(to);
-            Some(from)
-        });
-        match waits.ok_or(Ended)? {
-            None => Ok(Ok(())),
-            Some(from) => from.await.map_err(|_| Ended),
-        }
-    }
-
-    /// Removes keys in one step; how many this node owned.
-    ///
-    /// # Errors
-    /// The node has ended, or the family is the system's.
-    pub fn remove(
-        &self,
-        family: &Family,
-        keys: &[&str],
-    ) -> Result<Result<usize, WriteRefused>, Ended> {
-        self.with(|state, now| state.db.remove(family, keys, now))
-            .ok_or(Ended)
-    }
-
-    /// Removes an entry if it is still what that change made it. After the end there is nothing to remove.
-    pub fn remove_if(&self, family: &Family, key: &str, seq: u64) {
-        self.with(|state, now| state.db.remove_if(family, key, seq, now));
-    }
-
-    /// What shows, when it is known.
-    ///
-    /// # Errors
-    /// The node has ended.
-    pub async fn query(&self, query: Query) -> Result<Vec<(Key, Found)>, Ended> {
-        let (to, from) = oneshot::channel();
-        let id = self
-            .with(|state, now| {
-                let id = state.db.query(query, now);
-                state.queries.insert(id, to);
-                id
-            })
-            .ok_or(Ended)?;
-        let guard = QueryGuard { host: self, id };
-        let found = from.await.map_err(|_| Ended);
-        drop(guard);
-        found
-    }
-
-    /// A new reader of a family.
-    ///
-    /// # Errors
-    /// The node has ended.
-    pub fn watch(&self, family: &Family) -> Result<WatchId, Ended> {
-        self.with(|state, now| {
-            let id = state.db.watch(family, now);
-            state.readers.insert(id, Reader::default());
-            id
-        })
-        .ok_or(Ended)
-    }
-
-    /// That reader is no longer one.
-    pub fn unwatch(&self, id: WatchId) {
-        self.with(|state, _| {
-            state.readers.remove(&id);
-            state.db.unwatch(id);
-        });
-    }
-
-    /// What is next for that reader; `None` when the node has ended.
-    pub fn poll_change(&self, id: WatchId, cx: &mut Context<'_>) -> Poll<Option<Change>> {
-        let mut guard = self.lock();
-        let Some(state) = guard.as_mut() else {
-            return Poll::Ready(None);
-        };
-        if let Some(change) = state.db.next_change(id) {
-            return Poll::Ready(Some(change));
-        }
-        match state.readers.get_mut(&id) {
-            Some(reader) => {
-                reader.ready = false;
-                reader.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-            None => Poll::Ready(None),
-        }
-    }
-
-    /// Waits until all that others had when this node began is here; for one that is not global, until it has a home.
-    ///
-    /// # Errors
-    /// The node has ended.
-    pub async fn ready(&self) -> Result<(), Ended> {
-        if self.is_global()? {
-            let mut synced = self.synced.subscribe();
-            synced.wait_for(|synced| *synced).await.map_err(|_| Ended)?;
-        } else {
-            let mut home = self.home.subscribe();
-            home.wait_for(Option::is_some).await.map_err(|_| Ended)?;
-        }
-        self.is_global().map(|_| ())
-    }
-
-    /// The home of this node; itself for a global node.
-    pub fn home(&self) -> Option<NodeId> {
-        match self.is_global() {
-            Ok(true) => Some(self.config.node.clone()),
-            _ => self.home.borrow().clone(),
-        }
-    }
-
-    /// What this node holds, in figures.
-    ///
-    /// # Errors
-    /// The node has ended.
-    pub fn summary(&self) -> Result<Summary, Ended> {
-        self.with(|state, _| state.db.summary()).ok_or(Ended)
-    }
-
-    /// Messages and bytes that the database has sent over links.
-    pub fn sent(&self) -> (u64, u64) {
-        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        (load(&self.messages), load(&self.bytes))
-    }
 }
 
 /// What has to be done without the lock.
@@ -516,139 +355,4 @@ impl DbHost {
 struct After {
     outputs: Vec<Output>,
     wakers: Vec<Waker>,
-}
-
-/// Takes a query back when nobody waits for it any more.
-struct QueryGuard<'a> {
-    host: &'a DbHost,
-    id: QueryId,
-}
-
-impl Drop for QueryGuard<'_> {
-    fn drop(&mut self) {
-        self.host.with(|state, _| {
-            if state.queries.remove(&self.id).is_some() {
-                state.db.cancel(self.id);
-            }
-        });
-    }
-}
-
-impl DbLinks for DbHost {
-    fn begin(&self, global: bool) {
-        let config = Config {
-            node: self.config.node.clone(),
-            life: self.config.life,
-            global,
-            trusted: self.config.trusted.clone(),
-            limits: self.config.limits.clone(),
-            seed: self.config.seed,
-        };
-        *self.lock() = Some(State {
-            db: Db::new(config, self.clock.now()),
-            queries: HashMap::new(),
-            writes: HashMap::new(),
-            readers: HashMap::new(),
-            seeds: BTreeSet::new(),
-            timer: None,
-        });
-        let (host, timer, clock) = (self.me.clone(), self.timer.clone(), self.clock);
-        self.runtime.spawn(async move {
-            loop {
-                let due = {
-                    let Some(host) = host.upgrade() else { return };
-                    let guard = host.lock();
-                    let Some(state) = guard.as_ref() else { return };
-                    state.timer
-                };
-                let at = due.map_or_else(|| clock.instant(Duration::MAX), |due| clock.instant(due));
-                tokio::select! {
-                    () = timer.notified() => continue,
-                    () = sleep_until(at) => {}
-                }
-                let Some(host) = host.upgrade() else { return };
-                host.with(|state, now| {
-                    state.timer = None;
-                    state.db.handle_timeout(now);
-                });
-            }
-        });
-    }
-
-    fn link_up(
-        &self,
-        link: LinkId,
-        node: &NodeId,
-        incarnation: Incarnation,
-        features: &[String],
-        dialled_seed: bool,
-    ) {
-        self.with(|state, now| {
-            if dialled_seed && state.seeds.insert(node.clone()) {
-                let seeds = state.seeds.clone();
-                state.db.set_seeds(seeds, now);
-            }
-            state
-                .db
-                .handle_link_up(link, node, incarnation, features, now);
-        });
-    }
-
-    fn link_down(&self, link: LinkId, _node: &NodeId, reason: &CloseReason) {
-        let orderly = matches!(reason, CloseReason::PeerShutdown);
-        self.with(|state, now| state.db.handle_link_down(link, orderly, now));
-    }
-
-    fn handle(&self, link: LinkId, message: Message) -> Result<(), CloseReason> {
-        let wire = Wire::decode(&message, &self.config.limits)?;
-        let handled = self.with(|state, now| state.db.handle(link, wire, now));
-        handled.unwrap_or(Ok(()))
-    }
-
-    fn room(&self, link: LinkId) {
-        let mut guard = self.lock();
-        if let Some(state) = guard.as_mut()
-            && let Some(links) = self.links.get().and_then(Weak::upgrade)
-        {
-            self.transmit(state, &*links, link);
-        }
-    }
-}
-
-impl Directory for DbHost {
-    fn lookup<'a>(&'a self, node: &'a NodeId) -> BoxFuture<'a, Vec<String>> {
-        Box::pin(async move {
-            // what it says itself, and where it was before when nobody lists it
-            let mut found = Vec::new();
-            let known = self.with(|state, _| {
-                let known = state.db.global_addresses(node);
-                (state.db.is_global(), known, state.db.home().is_some())
-            });
-            let Some((is_global, known, has_home)) = known else {
-                return found;
-            };
-            if !is_global {
-                if !known.is_empty() && !has_home {
-                    // another home is looked for: there is nobody to ask
-                    return known;
-                }
-                let family = Family::system(system::NODES);
-                let query = Query::Key(family, node.as_str().into());
-                if let Ok(answer) = self.query(query).await {
-                    let own = answer.into_iter().find(|(_, found)| found.owner == *node);
-                    let advert = own.and_then(|(_, found)| found.value.decode::<Advert>().ok());
-                    found.extend(advert.into_iter().flat_map(|advert| advert.addr));
-                }
-            } else if self.ready().await.is_err() {
-                return found;
-            }
-            let known = self.with(|state, _| state.db.addresses(node));
-            for addr in known.unwrap_or_default() {
-                if !found.contains(&addr) {
-                    found.push(addr);
-                }
-            }
-            found
-        })
-    }
 }

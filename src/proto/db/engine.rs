@@ -32,8 +32,11 @@ use crate::proto::{
 
 mod globals;
 mod home;
+mod known;
 mod leaf;
 mod read;
+mod relay;
+mod subscriptions;
 mod write;
 
 pub use super::{
@@ -426,10 +429,6 @@ impl Db {
         }
     }
 
-    fn trusts(&self, node: &NodeId) -> bool {
-        self.seeds.contains(node) || self.config.trusted.iter().any(|p| p.matches(node))
-    }
-
     /// Up to that much, by chance (splitmix64, Steele, Lea and Flood 2014).
     fn jitter(&mut self, max: Duration) -> Duration {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -442,72 +441,6 @@ impl Db {
     fn fresh_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
-    }
-
-    /// Another global node is known of.
-    fn learn_global(&mut self, node: &NodeId, addresses: Vec<String>, now: Now) {
-        if *node == self.config.node || !self.trusts(node) {
-            return;
-        }
-        if let Some(known) = self.globals.get_mut(node) {
-            if !addresses.is_empty() {
-                known.addresses = addresses;
-            }
-            return;
-        }
-        if self.globals.len() < GLOBALS_MAX {
-            // not all of a mesh at the same moment
-            let next = now.mono + self.jitter(PAUSES.0);
-            let known = KnownGlobal {
-                addresses,
-                next,
-                pause: PAUSES.0,
-            };
-            self.globals.insert(node.clone(), known);
-        }
-    }
-
-    /// Where that global node said that it can be reached, also when it is gone since.
-    pub fn global_addresses(&self, node: &NodeId) -> Vec<String> {
-        let known = self.globals.get(node);
-        known.map_or_else(Vec::new, |known| known.addresses.clone())
-    }
-
-    fn is_wanted(&self, node: &NodeId) -> bool {
-        !self.by_node.contains_key(node) && (self.config.global || self.leaf.home.is_none())
-    }
-
-    fn want_globals(&mut self, now: Now) {
-        let due: Vec<NodeId> = self
-            .globals
-            .iter()
-            .filter(|(node, known)| known.next <= now.mono && self.is_wanted(node))
-            .map(|(node, _)| node.clone())
-            .collect();
-        for node in due {
-            let more = self.jitter(PAUSES.0);
-            if let Some(known) = self.globals.get_mut(&node) {
-                known.next = now.mono + known.pause + more;
-                known.pause = (known.pause * 2).min(PAUSES.1);
-            }
-            self.outputs.push_back(Output::Want(node));
-        }
-    }
-
-    /// The seeds have changed: links that were nothing may be something now.
-    fn look_for_globals(&mut self, now: Now) {
-        if !self.config.global {
-            return self.look_for_home(now);
-        }
-        let links: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.says_global)
-            .map(|(id, _)| *id)
-            .collect();
-        for link in links {
-            self.meet_global(link, now);
-        }
     }
 }
 

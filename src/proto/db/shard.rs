@@ -3,7 +3,7 @@
 //! Removed entries are kept as tombstones, so that others are told of them. The owner alone decides when to forget old
 //! ones, and that is a change with a number like any other: the floor of the family rises. A reader that is below the
 //! floor is told which entries are still there, and drops the rest at once with the last part of what it was told
-//! ([`Staged`]), so that nothing that was removed comes back.
+//! (`Staged`), so that nothing that was removed comes back.
 
 use std::collections::BTreeMap;
 

@@ -114,13 +114,12 @@ async fn the_database_hears_of_links_and_sends_over_them() {
     config.seeds = vec!["b".to_owned()];
     // while it starts nobody answers: its database has its mesh before the first link
     let (a, db_a) = start(config).await;
-    let mut config = rig.config("b");
-    config.features = vec!["global".to_owned()];
-    let (b, db_b) = start(config).await;
+    // it has no seed: it is a global node
+    let (b, db_b) = start(rig.config("b")).await;
     eventually("both greet", || db_a.got() == 1 && db_b.got() == 1).await;
     let features = |names: &[&str]| names.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>();
     db_a.with(|state| {
-        let up = (b.name.clone(), features(&["global", "retire", "db"]), true);
+        let up = (b.name.clone(), features(&["retire", "db", "global"]), true);
         assert_eq!(state.ups, [up]);
         assert_eq!(state.got, [("hello".to_owned(), 0)]);
     });

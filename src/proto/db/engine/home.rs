@@ -3,15 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Broken, Db, LinkId, Output, Role};
+use super::{Broken, Db, LinkId, Output, Role, subscriptions::Sub};
 use crate::proto::{
     db::{
-        feed::{Feed, Filter},
         item::{self, Item, Packed},
         name::{self, Family, Key, WriteRefused, system},
         roster::{Cause, Claim},
         shard::Shard,
-        wire::{Chunk, Subscribe, Wire},
+        wire::{Chunk, Wire},
     },
     id::{Incarnation, NodeId},
     limits::Now,
@@ -20,17 +19,6 @@ use crate::proto::{
 /// Global nodes named to an attached one.
 const GLOBALS_TOLD: usize = 64;
 
-/// What an attached node wants to know of.
-#[derive(Debug)]
-struct Sub {
-    feed: Feed,
-    once: bool,
-    /// Whom it is to hear of at first, be there news or not.
-    first: BTreeSet<NodeId>,
-    gone: VecDeque<(NodeId, Incarnation)>,
-    synced_told: bool,
-}
-
 /// An attached node, or one that has asked for something.
 #[derive(Debug)]
 pub(super) struct AttachedLink {
@@ -38,15 +26,15 @@ pub(super) struct AttachedLink {
     /// The version that its shard has to reach before it is listed.
     version: u64,
     is_listed: bool,
-    applied: Option<u64>,
-    subs: BTreeMap<u64, Sub>,
+    pub(super) applied: Option<u64>,
+    pub(super) subs: BTreeMap<u64, Sub>,
     /// Subscriptions that may have something, each once.
-    turn: VecDeque<u64>,
-    conflicts: BTreeSet<(Family, Key)>,
+    pub(super) turn: VecDeque<u64>,
+    pub(super) conflicts: BTreeSet<(Family, Key)>,
 }
 
 impl AttachedLink {
-    fn wake(&mut self, sub: u64) {
+    pub(super) fn wake(&mut self, sub: u64) {
         if !self.turn.contains(&sub) {
             self.turn.push_back(sub);
         }
@@ -54,7 +42,7 @@ impl AttachedLink {
 }
 
 impl Db {
-    fn attached(&mut self, link: LinkId) -> Option<(&NodeId, &mut AttachedLink)> {
+    pub(super) fn attached(&mut self, link: LinkId) -> Option<(&NodeId, &mut AttachedLink)> {
         let state = self.links.get_mut(&link)?;
         match &mut state.role {
             Role::Attached(attached) => Some((&state.node, attached)),
@@ -307,215 +295,5 @@ impl Db {
             return Err(WriteRefused::MeshFull(format!("{bytes} bytes in all")));
         }
         Ok(())
-    }
-
-    // --- what attached nodes ask for ---
-
-    pub(super) fn handle_subscribe(
-        &mut self,
-        link: LinkId,
-        asked: Subscribe,
-    ) -> Result<(), Broken> {
-        let subs_max = self.config.limits.db_subscriptions_max;
-        let Some((node, attached)) = self.attached(link) else {
-            return Err("it asks for entries, and is not attached");
-        };
-        if asked.sub == 0 {
-            return Err("the subscription 0 is the link's own");
-        }
-        if attached.subs.len() >= subs_max && !attached.subs.contains_key(&asked.sub) {
-            return Err("it asks for more at a time than it may");
-        }
-        let node = node.clone();
-        let filter = match asked.key {
-            Some(key) => Filter::Key(asked.family.clone(), key),
-            None => Filter::Family(asked.family.clone()),
-        };
-        let mut sub = Sub {
-            feed: Feed::new(asked.sub, filter),
-            once: asked.once,
-            first: BTreeSet::new(),
-            gone: VecDeque::new(),
-            synced_told: false,
-        };
-        for known in asked.known {
-            sub.feed.knows(known);
-        }
-        for (owner, shard) in self.store.owners() {
-            let concerns = sub.feed.is_known(owner) || sub.feed.filter().touches(shard);
-            if *owner != node && self.store.is_shown(owner) && concerns {
-                sub.first.insert(owner.clone());
-                sub.feed.mark(owner);
-            }
-        }
-        if !asked.once {
-            let subs = self.subscribed.entry(asked.family).or_default();
-            subs.insert((link, asked.sub));
-        }
-        if let Some((_, attached)) = self.attached(link) {
-            attached.subs.insert(asked.sub, sub);
-            attached.wake(asked.sub);
-        }
-        self.ready.insert(link);
-        Ok(())
-    }
-
-    pub(super) fn handle_unsubscribe(&mut self, link: LinkId, sub: u64) -> Result<(), Broken> {
-        self.drop_sub(link, sub);
-        Ok(())
-    }
-
-    fn drop_sub(&mut self, link: LinkId, sub: u64) {
-        let Some((_, attached)) = self.attached(link) else {
-            return;
-        };
-        attached.subs.remove(&sub);
-        for subs in self.subscribed.values_mut() {
-            subs.remove(&(link, sub));
-        }
-        self.subscribed.retain(|_, subs| !subs.is_empty());
-    }
-
-    /// Something in these families of that owner is new.
-    pub(super) fn mark_subscribers(&mut self, owner: &NodeId, families: &[Family]) {
-        if self.store.is_shown(owner) {
-            for family in families {
-                for (link, id) in self.subscribed.get(family).cloned().unwrap_or_default() {
-                    if let Some((node, attached)) = self.attached(link)
-                        && node != owner
-                        && let Some(sub) = attached.subs.get_mut(&id)
-                    {
-                        sub.feed.mark(owner);
-                        attached.wake(id);
-                        self.ready.insert(link);
-                    }
-                }
-            }
-        }
-        self.tell_conflicts();
-    }
-
-    /// A node shows now, or no longer.
-    pub(super) fn shown_changed(&mut self, owner: &NodeId, shown: bool) {
-        let families: Vec<Family> = self
-            .store
-            .shard(owner)
-            .into_iter()
-            .flat_map(|shard| shard.families().map(|(family, _)| family.clone()))
-            .collect();
-        if shown {
-            return self.mark_subscribers(owner, &families);
-        }
-        let subscribed = &self.subscribed;
-        let all: BTreeSet<(LinkId, u64)> = subscribed.values().flatten().copied().collect();
-        for (link, id) in all {
-            if let Some((_, attached)) = self.attached(link)
-                && let Some(sub) = attached.subs.get_mut(&id)
-            {
-                sub.first.remove(owner);
-                if let Some(life) = sub.feed.forget(owner) {
-                    sub.gone.push_back((owner.clone(), life));
-                }
-                attached.wake(id);
-                self.ready.insert(link);
-            }
-        }
-    }
-
-    /// Those who own keys that others own too are told so.
-    pub(super) fn tell_conflicts(&mut self) {
-        for (family, key) in std::mem::take(&mut self.store.conflicts) {
-            if family.is_system() {
-                continue;
-            }
-            let owners = self.store.all(&family, &key);
-            for found in &owners {
-                if found.owner == self.config.node {
-                    let owners = owners.iter().map(|found| found.owner.clone()).collect();
-                    let output = Output::Conflict(family.clone(), key.clone(), owners);
-                    self.outputs.push_back(output);
-                } else if let Some(link) = self.by_node.get(&found.owner).copied()
-                    && let Some((_, attached)) = self.attached(link)
-                {
-                    attached.conflicts.insert((family.clone(), key.clone()));
-                    self.ready.insert(link);
-                }
-            }
-        }
-    }
-
-    pub(super) fn next_for_attached(&mut self, link: LinkId) -> Option<Wire> {
-        let (_, attached) = self.attached(link)?;
-        if let Some(version) = attached.applied.take() {
-            return Some(Wire::Applied(version));
-        }
-        if let Some((family, key)) = attached.conflicts.pop_first() {
-            let owners = self.store.all(&family, &key);
-            let owners = owners.into_iter().map(|found| found.owner).collect();
-            return Some(Wire::Conflict {
-                family,
-                key,
-                owners,
-            });
-        }
-        loop {
-            let (_, attached) = self.attached(link)?;
-            let id = attached.turn.pop_front()?;
-            if let Some(wire) = self.next_for_sub(link, id) {
-                if let Some((_, attached)) = self.attached(link)
-                    && attached.subs.contains_key(&id)
-                {
-                    // the others have their turn first
-                    attached.wake(id);
-                }
-                return Some(wire);
-            }
-        }
-    }
-
-    fn next_for_sub(&mut self, link: LinkId, id: u64) -> Option<Wire> {
-        let is_synced = self.synced;
-        let Some(super::Link {
-            role: Role::Attached(attached),
-            ..
-        }) = self.links.get_mut(&link)
-        else {
-            return None;
-        };
-        let sub = attached.subs.get_mut(&id)?;
-        if let Some((owner, life)) = sub.gone.pop_front() {
-            return Some(Wire::Gone {
-                sub: id,
-                owner,
-                life,
-            });
-        }
-        while let Some(owner) = sub.feed.next_owner() {
-            let Some(shard) = self
-                .store
-                .shard(&owner)
-                .filter(|_| self.store.is_shown(&owner))
-            else {
-                continue;
-            };
-            let is_first = sub.first.contains(&owner);
-            let Some((chunk, more)) = sub.feed.next_chunk(&owner, shard, is_first) else {
-                continue;
-            };
-            if more {
-                sub.feed.mark(&owner);
-            } else {
-                sub.first.remove(&owner);
-            }
-            return Some(Wire::Chunk(chunk));
-        }
-        if is_synced && !sub.synced_told {
-            sub.synced_told = true;
-            if sub.once {
-                self.drop_sub(link, id);
-            }
-            return Some(Wire::Synced(id));
-        }
-        None
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Broken, Db, LinkId, Output, Query, QueryId, Role, globals::apply_chunk};
+use super::{Broken, Db, LinkId, Output, Query, QueryId, Role, relay::apply_chunk};
 use crate::proto::{
     db::{
         clock::DRIFT_MAX_MS,

@@ -92,9 +92,8 @@ impl Db {
     /// Nobody waits for that answer any more.
     pub fn cancel(&mut self, query: QueryId) {
         self.early.retain(|(id, _)| *id != query);
-        let sub = self.leaf.subs.iter();
-        let sub = sub.filter(|(_, sub)| sub.answers(query)).map(|(id, _)| *id);
-        if let Some(id) = sub.last() {
+        let mut subs = self.leaf.subs.iter();
+        if let Some((&id, _)) = subs.find(|(_, sub)| sub.answers(query)) {
             self.end_subscription(id);
         }
     }

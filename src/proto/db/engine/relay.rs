@@ -1,0 +1,260 @@
+//! How changes travel between global nodes: who needs what from whom, and what is done with what comes.
+
+use std::collections::BTreeMap;
+
+use super::{Broken, Db, LinkId, Role};
+use crate::proto::{
+    db::{
+        item::Item,
+        name::{Family, system},
+        roster::{self, Cause},
+        shard::{Shard, Staged},
+        store::Store,
+        wire::{Chunk, Stage, Wire},
+    },
+    id::NodeId,
+    limits::{Limits, Now},
+};
+
+/// What counts when it is whole.
+pub(super) type Staging = BTreeMap<(u64, NodeId), Staged>;
+
+impl Db {
+    /// Whether that global node has to hear of the shard from this one.
+    pub(super) fn is_needed(&self, node: &NodeId, peer: &NodeId) -> bool {
+        let me = &self.config.node;
+        if node == me || self.attached_life(node).is_some() {
+            return true;
+        }
+        let Some(home) = self.roster.home(node) else {
+            return false;
+        };
+        if home == peer || node == peer || home == me {
+            return false;
+        }
+        // it hears from the home itself where the two are linked
+        let links = self
+            .store
+            .shard(peer)
+            .and_then(|shard| shard.get(system::LINKS, home.as_str()));
+        links.is_none()
+    }
+
+    pub(super) fn next_for_global(&mut self, link: LinkId) -> Option<Wire> {
+        loop {
+            let state = self.links.get_mut(&link)?;
+            let Role::Global(global) = &mut state.role else {
+                return None;
+            };
+            if !global.is_up() || !global.knows {
+                return None;
+            }
+            let Some(owner) = global.feed.next_owner() else {
+                if global.synced_told {
+                    return None;
+                }
+                global.synced_told = true;
+                return Some(Wire::Synced(0));
+            };
+            let peer = state.node.clone();
+            if !self.is_needed(&owner, &peer) {
+                continue;
+            }
+            let (Some(shard), Some(state)) = (self.store.shard(&owner), self.links.get_mut(&link))
+            else {
+                continue;
+            };
+            let Role::Global(global) = &mut state.role else {
+                return None;
+            };
+            if let Some((chunk, more)) = global.feed.next_chunk(&owner, shard, false) {
+                if more {
+                    global.feed.mark(&owner);
+                }
+                return Some(Wire::Chunk(chunk));
+            }
+        }
+    }
+
+    pub(super) fn handle_chunk(
+        &mut self,
+        link: LinkId,
+        chunk: Chunk,
+        now: Now,
+    ) -> Result<(), Broken> {
+        let Some(state) = self.links.get_mut(&link) else {
+            return Ok(());
+        };
+        match &mut state.role {
+            Role::Global(global) if global.accepts => {
+                if !matches!(chunk.stage, Stage::First | Stage::Part) {
+                    global.feed.has_shown(&chunk.owner, chunk.life, chunk.to);
+                }
+                self.handle_relayed(link, chunk, now)
+            }
+            Role::Attached(_) => self.handle_owned(link, chunk, now),
+            Role::Home(_) => self.handle_subscribed(link, chunk, now),
+            Role::Plain | Role::Global(_) => Err("changes from a node that may not send any"),
+        }
+    }
+
+    /// Changes that another global node passes on.
+    pub(super) fn handle_relayed(
+        &mut self,
+        link: LinkId,
+        chunk: Chunk,
+        now: Now,
+    ) -> Result<(), Broken> {
+        let owner = chunk.owner.clone();
+        if owner == self.config.node || self.attached_life(&owner) >= Some(chunk.life) {
+            // what those own is heard from themselves alone
+            return Ok(());
+        }
+        let lost_members = self.members_of_older_life(&chunk);
+        let families: Vec<Family> = chunk
+            .items
+            .iter()
+            .map(|(family, _)| family.clone())
+            .collect();
+        for (_, items) in &chunk.items {
+            for item in items {
+                if let Item::Set { stamp, .. } = item {
+                    self.clock.observe(*stamp, now.wall_ms);
+                }
+            }
+        }
+        let Some(before) = self
+            .store
+            .open(&owner, chunk.life)
+            .map(|shard| shard.version())
+        else {
+            return Ok(()); // of an earlier life
+        };
+        if !self.take_chunk(link, chunk) {
+            // a hole: it is told what there is, and sends the rest
+            let state = self.store.shard(&owner);
+            let known = state.map(|shard| (owner.clone(), shard.life(), shard.version()));
+            let (shards, last) = (known.into_iter().collect(), true);
+            self.say(link, Wire::Known { shards, last });
+            return Ok(());
+        }
+        self.shard_changed(&owner, before, &families, lost_members, now);
+        self.forget_retained(now);
+        Ok(())
+    }
+
+    /// Whom the shard that is replaced by that of a later life lists.
+    pub(super) fn members_of_older_life(&self, chunk: &Chunk) -> Vec<NodeId> {
+        self.store
+            .shard(&chunk.owner)
+            .filter(|shard| shard.life() < chunk.life)
+            .map(roster::listed)
+            .unwrap_or_default()
+    }
+
+    /// Puts changes into a shard that is there. `false`: there is a hole before them.
+    pub(super) fn take_chunk(&mut self, link: LinkId, chunk: Chunk) -> bool {
+        let Some(state) = self.links.get_mut(&link) else {
+            return true;
+        };
+        let limits = &self.config.limits;
+        apply_chunk(&mut self.store, &mut state.staging, chunk, limits)
+    }
+
+    /// What follows from changes of a shard: who it lists, whom it is linked with, and who has to hear of it.
+    pub(super) fn shard_changed(
+        &mut self,
+        owner: &NodeId,
+        before: u64,
+        families: &[Family],
+        lost: Vec<NodeId>,
+        now: Now,
+    ) {
+        let has = |name: &str| families.iter().any(|family| family.as_str() == name);
+        self.judge(owner, Cause::Word, now);
+        if has(system::HOMES) {
+            for node in self.listed_since(owner, before) {
+                self.judge(&node, Cause::Word, now);
+            }
+        }
+        for node in lost {
+            self.judge(&node, Cause::Lost, now);
+        }
+        if has(system::LINKS) {
+            self.ways_changed(None, now);
+        }
+        if has(system::NODES) {
+            self.read_advert(owner, now);
+        }
+        self.mark_subscribers(owner, families);
+    }
+
+    /// Whom a home listed, or took off its list, after that version.
+    pub(super) fn listed_since(&self, home: &NodeId, version: u64) -> Vec<NodeId> {
+        let part = self
+            .store
+            .shard(home)
+            .and_then(|shard| shard.family(system::HOMES));
+        part.into_iter()
+            .flat_map(|part| part.since(version))
+            .filter_map(|(_, item)| match item {
+                Item::Set { key, .. } | Item::Removed { key, .. } => key.parse().ok(),
+                Item::Floor { .. } => None,
+            })
+            .collect()
+    }
+}
+
+/// Puts changes into a shard that is there. `false`: there is a hole before them.
+pub(super) fn apply_chunk(
+    store: &mut Store,
+    staging: &mut Staging,
+    chunk: Chunk,
+    limits: &Limits,
+) -> bool {
+    let owner = chunk.owner;
+    let Some(version) = store.shard(&owner).map(Shard::version) else {
+        return false;
+    };
+    if chunk.from > version {
+        return false;
+    }
+    if chunk.stage == Stage::Whole {
+        for (family, items) in chunk.items {
+            for item in items {
+                store.apply(&owner, &family, item, version);
+            }
+        }
+        store.with_shard(&owner, |shard| shard.advance(chunk.to));
+        return true;
+    }
+    let place = (chunk.sub, owner.clone());
+    let mut staged = match chunk.stage {
+        Stage::First | Stage::Only => Staged {
+            from: chunk.from,
+            items: Vec::new(),
+            alive: BTreeMap::new(),
+            count: 0,
+        },
+        _ => match staging.remove(&place) {
+            Some(staged) if staged.from == chunk.from => staged,
+            _ => return false,
+        },
+    };
+    let items = chunk.items.iter().map(|(_, items)| items.len());
+    staged.count += items.sum::<usize>();
+    staged.items.extend(chunk.items);
+    for (family, seqs) in chunk.alive {
+        staged.count += seqs.len();
+        staged.alive.entry(family).or_default().extend(seqs);
+    }
+    if matches!(chunk.stage, Stage::Last | Stage::Only) {
+        // what is known beyond it came another way
+        if chunk.to >= version {
+            store.apply_staged(&owner, staged, chunk.to);
+        }
+    } else if staged.count <= limits.db_node_entries_max.saturating_mul(4) {
+        staging.insert(place, staged);
+    }
+    true
+}
