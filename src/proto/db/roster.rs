@@ -55,8 +55,8 @@ pub(crate) struct Roster {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) shown: bool,
-    /// It neither shows nor is listed.
-    pub(crate) dead: bool,
+    /// Another home than before lists it, and its shard is not there in the version that it had then.
+    pub(crate) lacks: bool,
 }
 
 impl Roster {
@@ -123,6 +123,11 @@ impl Roster {
         self.homes.get(node)
     }
 
+    /// The latest life of a node that was listed.
+    pub(crate) fn life(&self, node: &NodeId) -> Option<Incarnation> {
+        self.seen.get(node).map(|(life, _)| *life)
+    }
+
     /// The best claim on a node, by whom.
     fn claim(&self, store: &Store, node: &NodeId) -> Option<(NodeId, Claim)> {
         if let Some(life) = self.reach.get(node) {
@@ -165,16 +170,20 @@ impl Roster {
             let shown = self.unlisted(node, cause, now) && shard.is_some();
             return Verdict {
                 shown,
-                dead: !shown,
+                lacks: false,
             };
         };
+        let is_new = self.homes.get(node) != Some(&home);
+        let is_of_another = home != *node && home != self.me;
         self.homes.insert(node.clone(), home);
         self.set(node, Some(Presence::Listed));
-        let shown = shard.is_some_and(|shard| {
+        let shard = shard.filter(|shard| shard.life() == life);
+        let is_here = shard.is_some_and(|shard| shard.version() >= version);
+        Verdict {
             // one that shows goes on showing while the rest is on its way
-            shard.life() == life && (was_shown || shard.version() >= version)
-        });
-        Verdict { shown, dead: false }
+            shown: is_here || (shard.is_some() && was_shown),
+            lacks: is_new && is_of_another && !is_here,
+        }
     }
 
     /// Nobody lists the node. Whether it shows for a while.

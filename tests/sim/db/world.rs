@@ -236,6 +236,12 @@ impl World {
         self.quiet_at > START
     }
 
+    /// Whether someone has asked and has no answer.
+    pub fn waits(&self) -> bool {
+        let mut hosts = self.hosts.iter().filter(|host| host.db.is_some());
+        hosts.any(|host| !(host.asked.is_empty() && host.adverts_asked.is_empty()))
+    }
+
     pub fn living(&self) -> Vec<Life> {
         let all = self.hosts.iter().enumerate();
         all.filter(|(_, host)| host.db.is_some())

@@ -183,10 +183,18 @@ impl Db {
         if !global.is_up() {
             return Err("it tells what it has before both have accepted");
         }
+        let one = match &shards[..] {
+            [(node, ..)] if global.knows => Some(node.clone()),
+            _ => None,
+        };
         for known in shards {
             global.feed.knows(known);
         }
-        if last {
+        if let Some(node) = one {
+            // it lacks that one
+            global.feed.mark(&node);
+            self.ready.insert(link);
+        } else if last {
             global.knows = true;
             for (node, _) in self.store.owners() {
                 global.feed.mark(node);
@@ -289,6 +297,22 @@ impl Db {
             self.shown_changed(node, verdict.shown);
         }
         self.mark_globals(node);
+        if verdict.lacks {
+            self.ask_for_shard(node);
+        }
+    }
+
+    /// The others may think that this node has it: it may have forgotten it for want of room.
+    fn ask_for_shard(&mut self, node: &NodeId) {
+        let Some(life) = self.roster.life(node) else {
+            return;
+        };
+        let shard = self.store.shard(node).filter(|shard| shard.life() == life);
+        let known = (node.clone(), life, shard.map_or(0, |shard| shard.version()));
+        for link in self.global_links() {
+            let shards = vec![known.clone()];
+            self.say(link, Wire::Known { shards, last: true });
+        }
     }
 
     /// Something about that node's shard is new: the other global nodes may lack it.

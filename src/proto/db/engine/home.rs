@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Broken, Db, LinkId, Output, Role, subscriptions::Sub};
+use super::{Broken, Db, LinkId, Output, Role, relay::Taken, subscriptions::Sub};
 use crate::proto::{
     db::{
         item::{self, Item, Packed},
@@ -199,7 +199,7 @@ impl Db {
         };
         let mut refused = Vec::new();
         for (family, items) in &mut chunk.items {
-            items.retain(|item| match self.vet(&node, family, item, now) {
+            items.retain(|item| match self.vet(&node, family, item, before, now) {
                 Ok(takes) => takes,
                 Err(why) => {
                     refused.push((item.seq(), why));
@@ -208,11 +208,6 @@ impl Db {
             });
         }
         chunk.items.retain(|(_, items)| !items.is_empty());
-        let families: Vec<Family> = chunk
-            .items
-            .iter()
-            .map(|(family, _)| family.clone())
-            .collect();
         for (_, items) in &chunk.items {
             for item in items {
                 if let Item::Set { stamp, .. } = item {
@@ -224,9 +219,9 @@ impl Db {
             self.say(link, Wire::Refused { seq, why });
         }
         let to = chunk.to;
-        if !self.take_chunk(link, chunk) {
+        let Taken::In(families) = self.take_chunk(link, chunk) else {
             return Err("changes with a hole before them");
-        }
+        };
         if let Some((_, attached)) = self.attached(link) {
             attached.applied = Some(to);
         }
@@ -236,12 +231,13 @@ impl Db {
         Ok(())
     }
 
-    /// Whether a change is taken; `Ok(false)`: there is nothing in it.
+    /// Whether a change is taken; `Ok(false)`: there is nothing in it. `known`: the version that is here already.
     fn vet(
         &self,
         node: &NodeId,
         family: &Family,
         item: &Item,
+        known: u64,
         now: Now,
     ) -> Result<bool, WriteRefused> {
         let limits = &self.config.limits;
@@ -263,16 +259,30 @@ impl Db {
             let text = format!("{node} may not write {key} in {family}");
             return Err(WriteRefused::NotPermitted(text));
         }
+        let part = shard.and_then(|shard| shard.family(family.as_str()));
+        let entry = part.and_then(|part| part.entry(key));
+        if item.seq() <= known && entry.is_some_and(|entry| entry.seq >= item.seq()) {
+            return Ok(true); // it came over a former home
+        }
         name::check_key(key, limits.db_key_bytes_max)?;
         item::refuse_if_large(value, limits)?;
+        if family.is_system() {
+            // nobody would find the node without it (L3), and it is the only one of its key
+            return Ok(true);
+        }
         if let Some(by) = stamp.ahead_of(now.wall_ms) {
             return Err(WriteRefused::ClockAhead(by));
         }
         if let Some(shard) = shard {
             shard.check(family, key, value.len(), limits)?;
         }
-        self.check_total(shard, family, key, value.len())
-            .map(|()| true)
+        self.check_total(shard, family, key, value.len())?;
+        if item.seq() <= known {
+            // the numbers go on: it has to be written anew
+            let text = format!("a former home of {node} has refused it, and the word was lost");
+            return Err(WriteRefused::NotPermitted(text));
+        }
+        Ok(true)
     }
 
     /// Whether there is room for one more entry in all.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Broken, Db, LinkId, Output, Query, QueryId, Role, relay::apply_chunk};
+use super::{Broken, Db, LinkId, Output, Query, QueryId, Role, relay::{Taken, apply_chunk}};
 use crate::proto::{
     db::{
         clock::DRIFT_MAX_MS,
@@ -50,6 +50,8 @@ pub(super) struct Leaf {
     pub(super) home: Option<LinkId>,
     /// Homes of this life, the present one included.
     counter: u64,
+    /// The version of this node's shard that a home has answered: what was refused up to there is known.
+    applied: u64,
     /// What came through the lost home and was not told of by another one shows until then.
     grace: Option<Duration>,
     pub(super) subs: BTreeMap<u64, Subscription>,
@@ -152,12 +154,14 @@ impl Db {
         now: Now,
     ) -> Result<(), Broken> {
         let (me, life) = (self.config.node.clone(), self.config.life);
+        let applied = self.leaf.applied;
         let Some((node, home)) = self.home_link(link) else {
             return Err("it says that it is a home, and was not asked");
         };
         let node = node.clone();
         home.attached = true;
-        home.feed.knows((me.clone(), life, version));
+        // beyond that it may not have what a former home has refused, whose word was lost
+        home.feed.knows((me.clone(), life, version.min(applied)));
         home.feed.mark(&me);
         self.ready.insert(link);
         let skew = i64::try_from(wall_ms)
@@ -245,6 +249,7 @@ impl Db {
             return Err("it takes changes that it was not sent");
         };
         home.in_flight = 0;
+        self.leaf.applied = self.leaf.applied.max(version);
         self.ready.insert(link);
         let later = self.waits.split_off(&version.saturating_add(1));
         for seq in std::mem::replace(&mut self.waits, later) {
@@ -343,10 +348,10 @@ impl Db {
             }
         }
         let limits = &self.config.limits;
-        let is_whole = apply_chunk(&mut sub.store, &mut state.staging, chunk, limits);
+        let taken = apply_chunk(&mut sub.store, &mut state.staging, chunk, limits);
         sub.store.set_shown(&owner, true);
         sub.confirmed.insert(owner);
-        if !is_whole {
+        if matches!(taken, Taken::Hole) {
             self.ask(id);
         }
         Ok(())
