@@ -24,6 +24,10 @@ impl World {
         if self.is_calm {
             return;
         }
+        self.faulted = match &act {
+            Act::Stall { time } => self.now + *time,
+            _ => self.now,
+        };
         match act {
             Act::Cut { late } => {
                 if let Some(id) = self.pick() {
@@ -296,6 +300,7 @@ impl World {
     /// Nothing goes wrong any more, and what went wrong is made good. Some nodes stay dead.
     pub fn calm(&mut self) {
         self.say("calm".to_owned());
+        self.faulted = self.faulted.max(self.now);
         self.groups = None;
         self.is_calm = true;
         for host in 0..self.hosts.len() {

@@ -137,6 +137,8 @@ pub struct World {
     /// Whether a host is on the other side, and which partition it is.
     pub groups: Option<(u64, Vec<bool>)>,
     pub is_calm: bool,
+    /// When something went wrong last, or was made good.
+    pub faulted: Duration,
     /// By link: what was sent over it in bytes.
     pub bytes: BTreeMap<ConnId, usize>,
     /// When something other than [`Wire::Known`](portmesh::proto::db::wire::Wire::Known) was sent last.
@@ -170,6 +172,7 @@ impl World {
                 .collect(),
             groups: None,
             is_calm: false,
+            faulted: START,
             bytes: BTreeMap::new(),
             last_news: (START, String::new()),
             broken: BTreeMap::new(),
@@ -366,6 +369,7 @@ impl World {
             Event::Heal { partition } => {
                 if self.groups.as_ref().is_some_and(|(id, _)| *id == partition) {
                     self.groups = None;
+                    self.faulted = self.now;
                     self.say("the partition heals".to_owned());
                 }
             }
@@ -400,6 +404,8 @@ impl World {
             return;
         }
         self.say(format!("{} wakes", self.name(host)));
+        self.hosts[host].faulted = Some(self.now);
+        self.faulted = self.now;
         for event in std::mem::take(&mut self.hosts[host].backlog) {
             self.after(Duration::ZERO, event);
         }

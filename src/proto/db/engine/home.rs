@@ -85,10 +85,7 @@ impl Db {
             turn: VecDeque::new(),
             conflicts: BTreeSet::new(),
         }));
-        let known = self
-            .store
-            .open(&node, life)
-            .map_or(0, |shard| shard.version());
+        let known = self.open_shard(&node, life).unwrap_or(0);
         let wire = Wire::Attached {
             version: known,
             wall_ms: now.wall_ms,
@@ -194,7 +191,7 @@ impl Db {
         if chunk.owner != node || chunk.life != life || chunk.sub != 0 {
             return Err("changes of what another node owns");
         }
-        let Some(before) = self.store.open(&node, life).map(|shard| shard.version()) else {
+        let Some(before) = self.open_shard(&node, life) else {
             return Ok(());
         };
         let mut refused = Vec::new();
@@ -246,10 +243,12 @@ impl Db {
             Item::Set {
                 key, stamp, value, ..
             } => (key, stamp, value),
-            // a removal of what never came here is nothing to anyone
+            // what never came here may have come to others, over a former home
             Item::Removed { key, .. } => {
                 let part = shard.and_then(|shard| shard.family(family.as_str()));
-                return Ok(part.is_some_and(|part| part.entry(key).is_some()));
+                let is_there = part.is_some_and(|part| part.entry(key).is_some());
+                let entries = shard.map_or(0, Shard::entry_count);
+                return Ok(is_there || entries < limits.db_node_entries_max.saturating_mul(2));
             }
             Item::Floor { .. } => {
                 return Ok(shard.is_some_and(|s| s.family(family.as_str()).is_some()));

@@ -1,10 +1,7 @@
 //! What a node that is not global does: it is attached to one home, and follows what it asked for through the change of
 //! homes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{Broken, Db, LinkId, Output, Query, QueryId, Role, relay::{Taken, apply_chunk}};
 use crate::proto::{
@@ -39,8 +36,8 @@ pub(super) struct Subscription {
     /// It ends with its answer.
     once: Option<QueryId>,
     pub(super) store: Store,
-    /// Owners of whom the present home has told.
-    confirmed: BTreeSet<NodeId>,
+    /// Owners that came through a lost home, of whom the present one has not told yet: until when they show.
+    lost: BTreeMap<NodeId, Duration>,
     synced: bool,
 }
 
@@ -52,14 +49,13 @@ pub(super) struct Leaf {
     counter: u64,
     /// The version of this node's shard that a home has answered: what was refused up to there is known.
     applied: u64,
-    /// What came through the lost home and was not told of by another one shows until then.
-    grace: Option<Duration>,
     pub(super) subs: BTreeMap<u64, Subscription>,
 }
 
 impl Leaf {
     pub(super) fn grace_until(&self) -> Option<Duration> {
-        self.grace
+        let subs = self.subs.values();
+        subs.flat_map(|sub| sub.lost.values()).min().copied()
     }
 
     /// The standing subscription to a family.
@@ -99,6 +95,7 @@ impl Subscription {
         for node in others {
             self.store.remove(&node);
         }
+        self.lost.clear();
     }
 }
 
@@ -206,10 +203,15 @@ impl Db {
             return;
         }
         self.leaf.home = None;
-        self.leaf.grace = Some(now.mono + self.config.limits.db_grace);
+        let until = now.mono + self.config.limits.db_grace;
         let me = self.config.node.clone();
         for sub in self.leaf.subs.values_mut() {
-            sub.confirmed.clear();
+            for (node, _) in sub.store.owners() {
+                if *node != me {
+                    // one that was lost already has no more time for it
+                    sub.lost.entry(node.clone()).or_insert(until);
+                }
+            }
             if sub.once.is_some() {
                 sub.clear(&me);
             }
@@ -224,19 +226,12 @@ impl Db {
 
     /// What came through the lost home and is not told of by another one is gone.
     pub(super) fn end_grace(&mut self, now: Now) {
-        if self.leaf.grace.is_none_or(|until| until > now.mono) {
-            return;
-        }
-        self.leaf.grace = None;
-        let me = self.config.node.clone();
         for sub in self.leaf.subs.values_mut() {
-            let lost: Vec<NodeId> = sub
-                .store
-                .owners()
-                .map(|(node, _)| node.clone())
-                .filter(|node| *node != me && !sub.confirmed.contains(node))
-                .collect();
-            for node in lost {
+            let is_over = |(_, until): &(&NodeId, &Duration)| **until <= now.mono;
+            let over = sub.lost.iter().filter(is_over);
+            let over: Vec<NodeId> = over.map(|(node, _)| node.clone()).collect();
+            for node in over {
+                sub.lost.remove(&node);
                 sub.store.remove(&node);
             }
         }
@@ -318,7 +313,7 @@ impl Db {
                 .is_some_and(|shard| shard.life() <= life)
         {
             sub.store.remove(owner);
-            sub.confirmed.remove(owner);
+            sub.lost.remove(owner);
         }
         Ok(())
     }
@@ -350,7 +345,7 @@ impl Db {
         let limits = &self.config.limits;
         let taken = apply_chunk(&mut sub.store, &mut state.staging, chunk, limits);
         sub.store.set_shown(&owner, true);
-        sub.confirmed.insert(owner);
+        sub.lost.remove(&owner);
         if matches!(taken, Taken::Hole) {
             self.ask(id);
         }
@@ -428,7 +423,7 @@ impl Db {
             query,
             once,
             store,
-            confirmed: BTreeSet::new(),
+            lost: BTreeMap::new(),
             synced: false,
         };
         self.leaf.subs.insert(id, sub);

@@ -118,11 +118,7 @@ impl Db {
                 }
             }
         }
-        let Some(before) = self
-            .store
-            .open(&owner, chunk.life)
-            .map(|shard| shard.version())
-        else {
+        let Some(before) = self.open_shard(&owner, chunk.life) else {
             return Ok(()); // of an earlier life
         };
         match self.take_chunk(link, chunk) {

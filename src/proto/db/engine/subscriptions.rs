@@ -7,6 +7,7 @@ use crate::proto::{
     db::{
         feed::{Feed, Filter},
         name::Family,
+        shard::Shard,
         wire::{Subscribe, Wire},
     },
     id::{Incarnation, NodeId},
@@ -48,10 +49,16 @@ impl Db {
             feed: Feed::new(asked.sub, filter),
             once: asked.once,
             first: BTreeSet::new(),
-            gone: VecDeque::new(),
+            // what it was not told yet under that name
+            gone: attached
+                .subs
+                .remove(&asked.sub)
+                .map_or_else(VecDeque::new, |old| old.gone),
             synced_told: false,
         };
         for known in asked.known {
+            // also one that shows here only later
+            sub.first.insert(known.0.clone());
             sub.feed.knows(known);
         }
         for (owner, shard) in self.store.owners() {
@@ -117,22 +124,37 @@ impl Db {
             .flat_map(|shard| shard.families().map(|(family, _)| family.clone()))
             .collect();
         if shown {
-            return self.mark_subscribers(owner, &families);
+            self.mark_subscribers(owner, &families);
         }
         let subscribed = &self.subscribed;
         let all: BTreeSet<(LinkId, u64)> = subscribed.values().flatten().copied().collect();
         for (link, id) in all {
             if let Some((_, attached)) = self.attached(link)
                 && let Some(sub) = attached.subs.get_mut(&id)
+                && sub.feed.is_known(owner)
             {
-                sub.first.remove(owner);
-                if let Some(life) = sub.feed.forget(owner) {
+                if shown {
+                    // the reader has it from elsewhere, be it in this family or not
+                    sub.feed.mark(owner);
+                } else if let Some(life) = sub.feed.forget(owner) {
+                    sub.first.remove(owner);
                     sub.gone.push_back((owner.clone(), life));
                 }
                 attached.wake(id);
                 self.ready.insert(link);
             }
         }
+    }
+
+    /// The version of the shard of that life of a node, which is there afterwards; of an older life it is gone at once.
+    /// `None`: a later life is known.
+    pub(super) fn open_shard(&mut self, node: &NodeId, life: Incarnation) -> Option<u64> {
+        let is_older = |shard: &Shard| shard.life() < life;
+        if self.store.shard(node).is_some_and(is_older) && self.store.is_shown(node) {
+            self.store.set_shown(node, false);
+            self.shown_changed(node, false);
+        }
+        self.store.open(node, life).map(|shard| shard.version())
     }
 
     /// Those who own keys that others own too are told so.
