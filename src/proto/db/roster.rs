@@ -123,6 +123,13 @@ impl Roster {
         self.homes.get(node)
     }
 
+    /// Those that another node lists.
+    pub(crate) fn attached(&self) -> impl Iterator<Item = &NodeId> {
+        let all = self.homes.iter();
+        all.filter(|(node, home)| node != home && **home != self.me)
+            .map(|(node, _)| node)
+    }
+
     /// The latest life of a node that was listed.
     pub(crate) fn life(&self, node: &NodeId) -> Option<Incarnation> {
         self.seen.get(node).map(|(life, _)| *life)

@@ -302,15 +302,34 @@ impl Db {
         }
     }
 
-    /// The others may think that this node has it: it may have forgotten it for want of room.
+    /// The others may think that this node has it: it may have forgotten it for want of room. Who is still telling all
+    /// that it has is asked when it has done so.
     fn ask_for_shard(&mut self, node: &NodeId) {
-        let Some(life) = self.roster.life(node) else {
-            return;
-        };
-        let shard = self.store.shard(node).filter(|shard| shard.life() == life);
-        let known = (node.clone(), life, shard.map_or(0, |shard| shard.version()));
+        let known = self.known_of(node);
         for link in self.global_links() {
-            let shards = vec![known.clone()];
+            let role = self.links.get(&link).map(|link| &link.role);
+            if matches!(role, Some(Role::Global(global)) if global.synced) {
+                let shards = known.iter().cloned().collect();
+                self.say(link, Wire::Known { shards, last: true });
+            }
+        }
+    }
+
+    /// What is here of the life of a node that is listed.
+    fn known_of(&self, node: &NodeId) -> Option<Known> {
+        let life = self.roster.life(node)?;
+        let shard = self.store.shard(node).filter(|shard| shard.life() == life);
+        let version = shard.map_or(0, |shard| shard.version());
+        Some((node.clone(), life, version))
+    }
+
+    /// Asks that peer for what is listed and does not show.
+    fn ask_for_hidden(&mut self, link: LinkId) {
+        let hidden = self.roster.attached();
+        let hidden = hidden.filter(|node| !self.store.is_shown(node));
+        let shards: Vec<Known> = hidden.filter_map(|node| self.known_of(node)).collect();
+        for part in shards.chunks(KNOWN_PER_MESSAGE) {
+            let shards = part.to_vec();
             self.say(link, Wire::Known { shards, last: true });
         }
     }
@@ -340,7 +359,7 @@ impl Db {
             }
             self.retained.remove(&node);
             // the home of a node that is about to show keeps what it has of it
-            if self.roster.home(&node).is_none() {
+            if self.roster.home(&node).is_none() && self.attached_life(&node).is_none() {
                 self.store.remove(&node);
                 self.roster.forget(&node);
             }
@@ -352,7 +371,10 @@ impl Db {
             return Ok(());
         };
         match &mut state.role {
-            Role::Global(global) if sub == 0 => global.synced = true,
+            Role::Global(global) if sub == 0 => {
+                global.synced = true;
+                self.ask_for_hidden(link);
+            }
             Role::Home(_) => {
                 self.subscription_synced(link, sub, now);
                 return Ok(());
@@ -380,8 +402,7 @@ impl Db {
         self.store.watchers.synced(None);
         self.outputs.push_back(Output::Synced);
         self.answer_early(now);
-        let attached: Vec<LinkId> = self.links.keys().copied().collect();
-        self.ready.extend(attached);
+        self.wake_subscribers();
     }
 
     pub(super) fn exchange_when_due(&mut self, now: Now) {

@@ -251,7 +251,9 @@ impl Db {
                 return Ok(is_there || entries < limits.db_node_entries_max.saturating_mul(2));
             }
             Item::Floor { .. } => {
-                return Ok(shard.is_some_and(|s| s.family(family.as_str()).is_some()));
+                let is_there = shard.is_some_and(|s| s.family(family.as_str()).is_some());
+                let families = shard.map_or(0, |shard| shard.families().count());
+                return Ok(is_there || families < limits.db_node_families_max);
             }
         };
         if family.is_system() && (family.as_str() != system::NODES || **key != *node.as_str()) {

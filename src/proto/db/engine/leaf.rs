@@ -39,6 +39,8 @@ pub(super) struct Subscription {
     /// Owners that came through a lost home, of whom the present one has not told yet: until when they show.
     lost: BTreeMap<NodeId, Duration>,
     synced: bool,
+    /// The present home has told all that it had: of whom it did not tell, it does not know.
+    told: bool,
 }
 
 /// See the module.
@@ -55,6 +57,8 @@ pub(super) struct Leaf {
 impl Leaf {
     pub(super) fn grace_until(&self) -> Option<Duration> {
         let subs = self.subs.values();
+        let waits = self.home.is_some();
+        let subs = subs.filter(|sub| sub.told || !waits);
         subs.flat_map(|sub| sub.lost.values()).min().copied()
     }
 
@@ -181,9 +185,10 @@ impl Db {
         if !self.home_link(link).is_some_and(|(_, home)| home.attached) {
             return;
         }
-        let Some(sub) = self.leaf.subs.get(&id) else {
+        let Some(sub) = self.leaf.subs.get_mut(&id) else {
             return;
         };
+        sub.told = false;
         let (family, key) = match &sub.query {
             Query::Family(family) => (family.clone(), None),
             Query::Key(family, key) => (family.clone(), Some(key.clone())),
@@ -212,6 +217,7 @@ impl Db {
                     sub.lost.entry(node.clone()).or_insert(until);
                 }
             }
+            sub.told = false;
             if sub.once.is_some() {
                 sub.clear(&me);
             }
@@ -226,7 +232,10 @@ impl Db {
 
     /// What came through the lost home and is not told of by another one is gone.
     pub(super) fn end_grace(&mut self, now: Now) {
-        for sub in self.leaf.subs.values_mut() {
+        let waits = self.leaf.home.is_some();
+        // a home that is slow is about to tell of them
+        let subs = self.leaf.subs.values_mut();
+        for sub in subs.filter(|sub| sub.told || !waits) {
             let is_over = |(_, until): &(&NodeId, &Duration)| **until <= now.mono;
             let over = sub.lost.iter().filter(is_over);
             let over: Vec<NodeId> = over.map(|(node, _)| node.clone()).collect();
@@ -360,6 +369,7 @@ impl Db {
             return;
         };
         sub.synced = true;
+        sub.told = true;
         match sub.once {
             None => sub.store.watchers.synced(None),
             Some(query) => {
@@ -425,6 +435,7 @@ impl Db {
             store,
             lost: BTreeMap::new(),
             synced: false,
+            told: false,
         };
         self.leaf.subs.insert(id, sub);
         self.ask(id);

@@ -146,6 +146,17 @@ impl Db {
         }
     }
 
+    /// This node is synced: those who asked before wait to hear that.
+    pub(super) fn wake_subscribers(&mut self) {
+        for (link, state) in &mut self.links {
+            if let Role::Attached(attached) = &mut state.role {
+                let ids: Vec<u64> = attached.subs.keys().copied().collect();
+                ids.into_iter().for_each(|id| attached.wake(id));
+                self.ready.insert(*link);
+            }
+        }
+    }
+
     /// The version of the shard of that life of a node, which is there afterwards; of an older life it is gone at once.
     /// `None`: a later life is known.
     pub(super) fn open_shard(&mut self, node: &NodeId, life: Incarnation) -> Option<u64> {
