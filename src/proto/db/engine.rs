@@ -34,6 +34,7 @@ mod globals;
 mod home;
 mod known;
 mod leaf;
+mod owner;
 mod read;
 mod relay;
 mod subscriptions;
@@ -156,7 +157,8 @@ pub struct Db {
     /// When what this node has is told again to the other global nodes.
     exchange: Duration,
     next_id: u64,
-    waits: BTreeSet<u64>,
+    /// Changes that are waited for, with the numbers that their writers know.
+    waits: BTreeMap<u64, u64>,
     /// A global node's queries that came before it was synced.
     early: Vec<(QueryId, Query)>,
     random: u64,
@@ -187,7 +189,7 @@ impl Db {
             synced: false,
             exchange: now.mono + globals::EXCHANGE,
             next_id: 1,
-            waits: BTreeSet::new(),
+            waits: BTreeMap::new(),
             early: Vec::new(),
             random: config.seed | 1,
             outputs: VecDeque::new(),
@@ -282,7 +284,7 @@ impl Db {
             Role::Plain => {}
             Role::Global(global) => self.lose_global(&state.node, &global, orderly, now),
             Role::Attached(attached) => self.detach(link, &state.node, &attached, now),
-            Role::Home(_) => self.lose_home(link, now),
+            Role::Home(home) => self.lose_home(link, &home, now),
         }
     }
 

@@ -356,6 +356,9 @@ impl World {
             self.last_news = (self.now, format!("{me} -> {peer}: {wire:?}"));
         }
         races::count_wire(self, from, &wire);
+        if let Wire::Refused { seq, .. } = &wire {
+            self.refused.insert((self.life(to), *seq));
+        }
         if let Wire::Chunk(chunk) = &wire
             && let Some(&no) = self.lives.get(&(from, chunk.life))
             && chunk.owner == self.hosts[from].name
@@ -401,6 +404,10 @@ impl World {
                 Packet::Leave => self.down(id, side, true),
                 Packet::Db(message) if state == End::Up => {
                     let clock = self.clock(host);
+                    self.arrived = match Wire::decode(&message, &self.setup.limits) {
+                        Ok(Wire::Chunk(chunk)) => Some((host, chunk.owner, chunk.from)),
+                        _ => None,
+                    };
                     let db = self.hosts[host].db.as_mut().unwrap();
                     if let Err(why) = db.handle_message(link(id), &message, clock) {
                         let why = format!(
@@ -420,6 +427,7 @@ impl World {
                         );
                     }
                     self.pump(host);
+                    self.arrived = None;
                 }
                 Packet::Db(_) => {}
             }

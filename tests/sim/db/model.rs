@@ -21,7 +21,7 @@ pub struct Owned {
 }
 
 /// An entry as a reader sees it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Shown {
     pub owner: Life,
     pub no: u64,
@@ -29,9 +29,17 @@ pub struct Shown {
     pub stamp: Stamp,
 }
 
+/// An entry that was numbered anew is the same.
+impl PartialEq for Shown {
+    fn eq(&self, other: &Self) -> bool {
+        let what = |shown: &Self| (shown.owner, shown.no, shown.stamp);
+        what(self) == what(other)
+    }
+}
+
 pub type View = BTreeMap<String, Shown>;
 
-/// Keys that were removed in one step, each with the change that had set it.
+/// Keys that were removed in one step, each with the write that had set it.
 #[derive(Debug)]
 pub struct Group {
     pub owner: Life,
@@ -44,7 +52,7 @@ pub struct Model {
     pub owned: BTreeMap<Life, BTreeMap<Place, Owned>>,
     /// As the owners sent them.
     pub stamps: BTreeMap<(Life, u64), Stamp>,
-    /// A change was overtaken before that one.
+    /// A write was overtaken before that change.
     pub overtaken: BTreeMap<(Life, u64), u64>,
     removed: BTreeMap<Life, Vec<u64>>,
     pub groups: Vec<Group>,
@@ -58,15 +66,40 @@ impl Model {
         let since = old.map_or(seq, |old| old.since);
         owned.insert(place, Owned { seq, no, since });
         let before = self.removed.remove(&life).unwrap_or_default();
-        for old in before.into_iter().chain(old.map(|old| old.seq)) {
+        for old in before.into_iter().chain(old.map(|old| old.no)) {
             self.overtaken.insert((life, old), seq);
         }
     }
 
     pub fn remove(&mut self, life: Life, place: &Place) -> Option<Owned> {
         let old = self.owned.entry(life).or_default().remove(place)?;
-        self.removed.entry(life).or_default().push(old.seq);
+        self.removed.entry(life).or_default().push(old.no);
         Some(old)
+    }
+
+    /// The same entry has another number; which one it had.
+    pub fn renumber(&mut self, life: Life, place: &Place, seq: u64) -> Option<u64> {
+        let owned = self.owned.get_mut(&life);
+        let owned = owned.and_then(|owned| owned.get_mut(place))?;
+        let old = std::mem::replace(&mut owned.seq, seq);
+        if old == seq {
+            return None;
+        }
+        if let Some(stamp) = self.stamps.get(&(life, old)).copied() {
+            self.stamps.insert((life, seq), stamp);
+        }
+        for (_, by) in self.overtaken.iter_mut().filter(|((of, _), _)| *of == life) {
+            if *by == old {
+                *by = seq;
+            }
+        }
+        Some(old)
+    }
+
+    /// Whether its owner lives and still owns that.
+    pub fn stands(&self, shown: &Shown, family: usize, key: &str) -> bool {
+        let owned = self.owns(shown.owner, &(family, key.to_owned()));
+        owned.is_some_and(|owned| owned.no == shown.no) && !self.died.contains_key(&shown.owner)
     }
 
     pub fn owns(&self, life: Life, place: &Place) -> Option<Owned> {

@@ -49,7 +49,7 @@ pub enum Mutant {
     NoAdverts,
     /// An old value is told as a new change.
     Replay,
-    /// Global nodes never come to an end.
+    /// Global nodes never come to an end: there is a hole before all that they send.
     Chatter,
 }
 
@@ -157,7 +157,11 @@ pub fn tamper(world: &mut World, from: usize, to: usize, wire: Wire) -> Option<V
             replay(world, &mut chunk);
             vec![Wire::Chunk(chunk)]
         }
-        (Mutant::Chatter, Wire::Synced(sub)) if both => vec![Wire::Synced(sub)],
+        (Mutant::Chatter, Wire::Chunk(mut chunk)) if both && chunk.stage == Stage::Whole => {
+            // there is always a hole before it
+            chunk.from = u64::MAX;
+            vec![Wire::Chunk(chunk)]
+        }
         _ => return None,
     };
     let limits = &world.setup.limits;

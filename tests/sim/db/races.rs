@@ -42,7 +42,9 @@ pub const REQUIRED: &[&str] = &[
     "hole",
     "an owner is gone for an attached node",
     "relayed over a third node",
-    "grace expired",
+    "a living owner is out of reach",
+    "write numbered anew",
+    "asked for what is listed and lacking",
 ];
 
 pub fn count_wire(world: &mut World, from: usize, wire: &Wire) {
@@ -73,11 +75,18 @@ pub fn count_wire(world: &mut World, from: usize, wire: &Wire) {
                 world.history.count("a change in several parts");
             }
         }
-        // its first word names itself
-        Wire::Known { shards, last: true }
-            if matches!(&shards[..], [(node, ..)] if *node != world.hosts[from].name) =>
-        {
-            world.history.count("hole");
+        Wire::Known { shards, last: true } => {
+            if let [(node, _, version)] = &shards[..]
+                && let Some((at, owner, begins)) = &world.arrived
+                && (*at, owner) == (from, node)
+            {
+                let is_hole = begins > version;
+                world.history.count(if is_hole {
+                    "hole"
+                } else {
+                    "asked for what is listed and lacking"
+                });
+            }
         }
         Wire::Gone { .. } => world.history.count("an owner is gone for an attached node"),
         _ => {}

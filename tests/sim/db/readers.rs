@@ -57,8 +57,9 @@ impl World {
                 let Some(id) = self.hosts[host].readers.keys().next().copied() else {
                     return;
                 };
-                self.hosts[host].readers.remove(&id);
+                let family = self.hosts[host].readers.remove(&id).unwrap().family;
                 self.hosts[host].db.as_mut().unwrap().unwatch(id);
+                self.begins_anew(host, family);
                 self.say(format!("{} unwatches {}", self.name(host), id.0));
                 self.history.count("unwatch");
                 self.pump(host);
@@ -166,7 +167,7 @@ impl World {
         let mut gone = Vec::new();
         for key in &keys {
             if let Some(old) = self.model.remove(life, &(family, key.clone())) {
-                gone.push((key.clone(), old.seq));
+                gone.push((key.clone(), old.no));
             }
         }
         let refs: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -244,6 +245,9 @@ impl World {
             }
             Output::Home(home) => {
                 self.say(format!("{me} has home {home:?}"));
+                if home.is_none() {
+                    self.learn_numbers(host);
+                }
                 if home.is_some() {
                     self.hosts[host].homes += 1;
                     if self.hosts[host].homes > 1 {
@@ -275,7 +279,11 @@ impl World {
                 let view = self.read(&found);
                 if let Some(&(family, key)) = self.hosts[host].asked.get(&id) {
                     if key.is_none() {
-                        invariants::seen(self, host, family, &view);
+                        let mut readers = self.hosts[host].readers.values();
+                        if readers.any(|reader| reader.family == family) {
+                            invariants::seen(self, host, family, &view);
+                        }
+                        self.begins_anew(host, family);
                         if self.is_over() {
                             self.hosts[host].last_answers.insert(family, view.clone());
                         }
@@ -292,6 +300,10 @@ impl World {
                         "R9",
                         format!("{me} is told of change {seq} and does not wait for it"),
                     );
+                }
+                if how.is_ok() {
+                    let done = invariants::r9::was_not_refused(self, life, seq);
+                    self.check("R9", done);
                 }
                 if how.is_err() {
                     self.history
@@ -319,6 +331,31 @@ impl World {
                 self.say(format!("{me}: the clock of {node} is off by {by} ms"));
             }
             Output::Synced => self.say(format!("{me} is synced")),
+        }
+    }
+
+    /// Nobody reads that family there any more: who does later may ask a home that is behind.
+    fn begins_anew(&mut self, host: usize, family: usize) {
+        let host = &mut self.hosts[host];
+        if !host.is_global && host.readers.values().all(|other| other.family != family) {
+            host.high.retain(|(_, of), _| *of != family);
+        }
+    }
+
+    /// What a lost home has not answered has new numbers.
+    fn learn_numbers(&mut self, host: usize) {
+        let life = self.life(host);
+        let places = self.model.owned.get(&life).into_iter().flatten();
+        let places: Vec<_> = places.map(|(place, _)| place.clone()).collect();
+        for place in places {
+            let db = self.hosts[host].db.as_ref().unwrap();
+            let found = db.owned(&self.families[place.0], &place.1);
+            if let Some(found) = found
+                && let Some(old) = self.model.renumber(life, &place, found.seq)
+            {
+                self.refused.remove(&(life, old));
+                self.history.count("write numbered anew");
+            }
         }
     }
 
@@ -385,6 +422,10 @@ impl World {
         if let Change::Deleted(key) = &change {
             let done = invariants::r5::goes_only_with_its_owner(self, host, reader, key);
             self.check("R5", done);
+            let shown = reader.view.get(&**key);
+            if shown.is_some_and(|shown| self.model.stands(shown, reader.family, key)) {
+                self.history.count("a living owner is out of reach");
+            }
         }
         let done = invariants::r6::is_well_formed(reader, &change, shown);
         if let Err(why) = done {

@@ -144,6 +144,10 @@ pub struct World {
     /// When something other than [`Wire::Known`](portmesh::proto::db::wire::Wire::Known) was sent last.
     pub last_news: (Duration, String),
     pub broken: BTreeMap<&'static str, String>,
+    /// The part of a shard that is being dealt with: by whom, whose, from where it goes on.
+    pub arrived: Option<(usize, NodeId, u64)>,
+    /// What homes said that they refuse.
+    pub refused: BTreeSet<(Life, u64)>,
     /// When it had to be quiet.
     pub quiet_at: Duration,
     /// What was set, for a mutant that sets it again.
@@ -176,6 +180,8 @@ impl World {
             bytes: BTreeMap::new(),
             last_news: (START, String::new()),
             broken: BTreeMap::new(),
+            arrived: None,
+            refused: BTreeSet::new(),
             quiet_at: START,
             replayed: BTreeMap::new(),
             setup,

@@ -3,13 +3,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Broken, Db, LinkId, Output, Query, QueryId, Role, relay::{Taken, apply_chunk}};
+use super::{
+    Broken, Db, LinkId, Output, Query, QueryId, Role,
+    relay::{Taken, apply_chunk},
+};
 use crate::proto::{
     db::{
         clock::DRIFT_MAX_MS,
         feed::{Feed, Filter},
         item::Item,
-        name::{Family, WriteRefused},
+        name::Family,
         shard::Entry,
         store::Store,
         wire::{Chunk, Known, Subscribe, Wire},
@@ -18,15 +21,16 @@ use crate::proto::{
     limits::Now,
 };
 
-/// Parts of this node's shard that its home has not answered yet.
-const IN_FLIGHT_MAX: u32 = 32;
+/// Owners that are gone and remembered.
+const PAST_MAX: usize = 10_000;
 
 /// The link to the home of this node.
 #[derive(Debug)]
 pub(super) struct HomeLink {
-    attached: bool,
-    feed: Feed,
-    in_flight: u32,
+    pub(super) attached: bool,
+    pub(super) feed: Feed,
+    /// Parts of this node's shard that it has not answered.
+    pub(super) in_flight: u32,
 }
 
 /// What this node asked its home for.
@@ -39,6 +43,8 @@ pub(super) struct Subscription {
     /// Owners that came through a lost home, of whom the present one has not told yet: until when they show.
     lost: BTreeMap<NodeId, Duration>,
     synced: bool,
+    /// Owners that are gone, and how far they were known: a home that is behind does not bring them back as they were.
+    past: BTreeMap<NodeId, (Incarnation, u64)>,
     /// The present home has told all that it had: of whom it did not tell, it does not know.
     told: bool,
 }
@@ -50,7 +56,9 @@ pub(super) struct Leaf {
     /// Homes of this life, the present one included.
     counter: u64,
     /// The version of this node's shard that a home has answered: what was refused up to there is known.
-    applied: u64,
+    pub(super) applied: u64,
+    /// Changes that were numbered anew, with the numbers that their writers know.
+    pub(super) renumbered: BTreeMap<u64, u64>,
     pub(super) subs: BTreeMap<u64, Subscription>,
 }
 
@@ -86,6 +94,34 @@ impl Subscription {
             .filter(|(node, _)| *node != me)
             .map(|(node, shard)| (node.clone(), shard.life(), shard.version()))
             .collect()
+    }
+
+    /// That owner is gone.
+    fn forget(&mut self, owner: &NodeId) {
+        self.lost.remove(owner);
+        let Some(shard) = self.store.shard(owner) else {
+            return;
+        };
+        let known = (shard.life(), shard.version());
+        let past = self.past.entry(owner.clone()).or_insert(known);
+        *past = known.max(*past);
+        if self.past.len() > PAST_MAX {
+            self.past.pop_first();
+        }
+        self.store.remove(owner);
+    }
+
+    /// Shows an owner once it is as far as it was known.
+    fn show(&mut self, owner: &NodeId) {
+        self.lost.remove(owner);
+        let Some(shard) = self.store.shard(owner) else {
+            return;
+        };
+        let known = (shard.life(), shard.version());
+        if self.past.get(owner).is_none_or(|past| *past <= known) {
+            self.past.remove(owner);
+            self.store.set_shown(owner, true);
+        }
     }
 
     /// Forgets everything but what this node owns itself.
@@ -139,7 +175,7 @@ impl Db {
         self.learn_global(&node, Vec::new(), now);
     }
 
-    fn home_link(&mut self, link: LinkId) -> Option<(&NodeId, &mut HomeLink)> {
+    pub(super) fn home_link(&mut self, link: LinkId) -> Option<(&NodeId, &mut HomeLink)> {
         let state = self.links.get_mut(&link)?;
         match &mut state.role {
             Role::Home(home) => Some((&state.node, home)),
@@ -155,14 +191,12 @@ impl Db {
         now: Now,
     ) -> Result<(), Broken> {
         let (me, life) = (self.config.node.clone(), self.config.life);
-        let applied = self.leaf.applied;
         let Some((node, home)) = self.home_link(link) else {
             return Err("it says that it is a home, and was not asked");
         };
         let node = node.clone();
         home.attached = true;
-        // beyond that it may not have what a former home has refused, whose word was lost
-        home.feed.knows((me.clone(), life, version.min(applied)));
+        home.feed.knows((me.clone(), life, version));
         home.feed.mark(&me);
         self.ready.insert(link);
         let skew = i64::try_from(wall_ms)
@@ -172,6 +206,7 @@ impl Db {
             self.outputs.push_back(Output::Skew(node.clone(), skew));
         }
         self.outputs.push_back(Output::Home(Some(node)));
+        self.answered_up_to(version);
         let ids: Vec<u64> = self.leaf.subs.keys().copied().collect();
         for id in ids {
             self.ask(id);
@@ -203,7 +238,7 @@ impl Db {
         self.say(link, wire);
     }
 
-    pub(super) fn lose_home(&mut self, link: LinkId, now: Now) {
+    pub(super) fn lose_home(&mut self, link: LinkId, home: &HomeLink, now: Now) {
         if self.leaf.home != Some(link) {
             return;
         }
@@ -225,6 +260,7 @@ impl Db {
         for known in self.globals.values_mut() {
             known.next = known.next.min(now.mono);
         }
+        self.renumber(self.leaf.applied, home.feed.reached(&me));
         self.outputs.push_back(Output::Home(None));
         self.look_for_home(now);
         self.want_globals(now);
@@ -240,54 +276,12 @@ impl Db {
             let over = sub.lost.iter().filter(is_over);
             let over: Vec<NodeId> = over.map(|(node, _)| node.clone()).collect();
             for node in over {
-                sub.lost.remove(&node);
-                sub.store.remove(&node);
+                sub.forget(&node);
             }
         }
     }
 
     // --- what the home says ---
-
-    pub(super) fn handle_applied(&mut self, link: LinkId, version: u64) -> Result<(), Broken> {
-        let Some((_, home)) = self.home_link(link) else {
-            return Err("it takes changes that it was not sent");
-        };
-        home.in_flight = 0;
-        self.leaf.applied = self.leaf.applied.max(version);
-        self.ready.insert(link);
-        let later = self.waits.split_off(&version.saturating_add(1));
-        for seq in std::mem::replace(&mut self.waits, later) {
-            self.outputs.push_back(Output::Written(seq, Ok(())));
-        }
-        Ok(())
-    }
-
-    pub(super) fn handle_refused(
-        &mut self,
-        link: LinkId,
-        seq: u64,
-        why: WriteRefused,
-        now: Now,
-    ) -> Result<(), Broken> {
-        if self.home_link(link).is_none() {
-            return Err("it refuses changes that it was not sent");
-        }
-        if self.waits.remove(&seq) {
-            self.outputs
-                .push_back(Output::Written(seq, Err(why.clone())));
-        }
-        let shard = self.store.shard(&self.config.node);
-        let place = shard.into_iter().flat_map(|shard| shard.families());
-        let place = place
-            .filter_map(|(family, part)| Some((family.clone(), part.key_of(seq)?.clone())))
-            .next();
-        // what was written since stands or falls for itself
-        if let Some((family, key)) = place {
-            self.erase(&family, &[&*key], now);
-            self.outputs.push_back(Output::Refused(family, key, why));
-        }
-        Ok(())
-    }
 
     pub(super) fn handle_globals(
         &mut self,
@@ -321,8 +315,7 @@ impl Db {
                 .shard(owner)
                 .is_some_and(|shard| shard.life() <= life)
         {
-            sub.store.remove(owner);
-            sub.lost.remove(owner);
+            sub.forget(owner);
         }
         Ok(())
     }
@@ -353,8 +346,7 @@ impl Db {
         }
         let limits = &self.config.limits;
         let taken = apply_chunk(&mut sub.store, &mut state.staging, chunk, limits);
-        sub.store.set_shown(&owner, true);
-        sub.lost.remove(&owner);
+        sub.show(&owner);
         if matches!(taken, Taken::Hole) {
             self.ask(id);
         }
@@ -377,36 +369,6 @@ impl Db {
                 self.leaf.subs.remove(&id);
                 self.outputs.push_back(Output::Answer(query, answer));
             }
-        }
-    }
-
-    pub(super) fn next_for_home(&mut self, link: LinkId, _now: Now) -> Option<Wire> {
-        let me = self.config.node.clone();
-        let state = self.links.get_mut(&link)?;
-        let Role::Home(home) = &mut state.role else {
-            return None;
-        };
-        if !home.attached || home.in_flight >= IN_FLIGHT_MAX {
-            return None;
-        }
-        let owner = home.feed.next_owner()?;
-        let shard = self.store.shard(&me)?;
-        let (chunk, more) = home.feed.next_chunk(&owner, shard, false)?;
-        home.in_flight += 1;
-        if more {
-            home.feed.mark(&owner);
-        }
-        Some(Wire::Chunk(chunk))
-    }
-
-    /// This node's own shard has changed: its home has to hear of it.
-    pub(super) fn mark_home(&mut self) {
-        let me = self.config.node.clone();
-        if let Some(link) = self.leaf.home
-            && let Some((_, home)) = self.home_link(link)
-        {
-            home.feed.mark(&me);
-            self.ready.insert(link);
         }
     }
 
@@ -435,6 +397,7 @@ impl Db {
             store,
             lost: BTreeMap::new(),
             synced: false,
+            past: BTreeMap::new(),
             told: false,
         };
         self.leaf.subs.insert(id, sub);

@@ -9,6 +9,7 @@ use crate::proto::{
         item::{self, Packed},
         name::{self, Family, WriteRefused, system},
         shard::Entry,
+        store::Found,
     },
     id::NodeId,
     limits::Now,
@@ -74,25 +75,40 @@ impl Db {
         Ok(self.erase(family, keys, now))
     }
 
+    /// What this node owns under that key, be it what shows or not.
+    pub fn owned(&self, family: &Family, key: &str) -> Option<Found> {
+        let entry = self
+            .store
+            .shard(&self.config.node)?
+            .get(family.as_str(), key)?;
+        Some(Found {
+            owner: self.config.node.clone(),
+            stamp: entry.stamp,
+            value: entry.value.clone()?,
+            seq: entry.seq,
+        })
+    }
+
     /// Removes a key if it is still what that change made it.
     pub fn remove_if(&mut self, family: &Family, key: &str, seq: u64, now: Now) -> bool {
         let own = self.store.shard(&self.config.node);
         let entry = own.and_then(|shard| shard.get(family.as_str(), key));
-        entry.is_some_and(|entry| entry.seq == seq) && self.erase(family, &[key], now) > 0
+        let is_it = |now: u64| now == seq || self.leaf.renumbered.get(&now) == Some(&seq);
+        entry.is_some_and(|entry| is_it(entry.seq)) && self.erase(family, &[key], now) > 0
     }
 
     /// Whether that change has been taken by this node's home: true at once for a global node. Where it has not,
     /// [`Output::Written`](super::Output::Written) comes for it.
     pub fn wait_for(&mut self, seq: u64) -> bool {
         if !self.config.global {
-            self.waits.insert(seq);
+            self.waits.insert(seq, seq);
         }
         self.config.global
     }
 
     /// Nobody waits for that change any more.
     pub fn wait_no_longer(&mut self, seq: u64) {
-        self.waits.remove(&seq);
+        self.waits.retain(|_, known| *known != seq);
     }
 
     pub(super) fn erase(&mut self, family: &Family, keys: &[&str], now: Now) -> usize {

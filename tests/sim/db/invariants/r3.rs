@@ -79,7 +79,7 @@ fn compare(world: &mut World, who: &str, view: &View, expected: &Expected) {
         let among = shown.is_some_and(|shown| {
             owners
                 .iter()
-                .any(|o| (o.owner, o.seq) == (shown.owner, shown.seq))
+                .any(|o| (o.owner, o.no) == (shown.owner, shown.no))
         });
         let line = if among { "R2" } else { "R3" };
         world.broken(

@@ -10,7 +10,7 @@ pub fn nothing_comes_back(
 ) -> Result<(), String> {
     let high = &mut world.hosts[host].high;
     for (key, shown) in view {
-        let overtaken = world.model.overtaken.get(&(shown.owner, shown.seq));
+        let overtaken = world.model.overtaken.get(&(shown.owner, shown.no));
         let seen = high.get(&(shown.owner, family));
         if let (Some(by), Some(seen)) = (overtaken, seen)
             && by <= seen
