@@ -416,6 +416,10 @@ impl World {
             self.after(Duration::ZERO, event);
         }
         self.pump(host);
+        for id in self.links_of(host) {
+            // there may be room since
+            self.transmit(host, id);
+        }
     }
 
     /// Everything that it asks for, now.

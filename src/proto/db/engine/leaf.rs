@@ -29,6 +29,8 @@ const PAST_MAX: usize = 10_000;
 pub(super) struct HomeLink {
     pub(super) attached: bool,
     pub(super) feed: Feed,
+    /// The version of this node's shard that it has answered: what it refused up to there is known.
+    pub(super) answered: u64,
     /// Parts of this node's shard that it has not answered.
     pub(super) in_flight: u32,
 }
@@ -55,8 +57,6 @@ pub(super) struct Leaf {
     pub(super) home: Option<LinkId>,
     /// Homes of this life, the present one included.
     counter: u64,
-    /// The version of this node's shard that a home has answered: what was refused up to there is known.
-    pub(super) applied: u64,
     /// Changes that were numbered anew, with the numbers that their writers know.
     pub(super) renumbered: BTreeMap<u64, u64>,
     pub(super) subs: BTreeMap<u64, Subscription>,
@@ -162,6 +162,7 @@ impl Db {
         };
         state.role = Role::Home(Box::new(HomeLink {
             attached: false,
+            answered: 0,
             feed: Feed::new(0, Filter::All),
             in_flight: 0,
         }));
@@ -206,7 +207,7 @@ impl Db {
             self.outputs.push_back(Output::Skew(node.clone(), skew));
         }
         self.outputs.push_back(Output::Home(Some(node)));
-        self.answered_up_to(version);
+        self.answered_up_to(link, version);
         let ids: Vec<u64> = self.leaf.subs.keys().copied().collect();
         for id in ids {
             self.ask(id);
@@ -260,7 +261,7 @@ impl Db {
         for known in self.globals.values_mut() {
             known.next = known.next.min(now.mono);
         }
-        self.renumber(self.leaf.applied, home.feed.reached(&me));
+        self.renumber(home.answered, home.feed.reached(&me));
         self.outputs.push_back(Output::Home(None));
         self.look_for_home(now);
         self.want_globals(now);

@@ -46,13 +46,15 @@ impl Db {
         };
         home.in_flight = 0;
         self.ready.insert(link);
-        self.answered_up_to(version);
+        self.answered_up_to(link, version);
         Ok(())
     }
 
     /// What was refused up to that change is known.
-    pub(super) fn answered_up_to(&mut self, version: u64) {
-        self.leaf.applied = self.leaf.applied.max(version);
+    pub(super) fn answered_up_to(&mut self, link: LinkId, version: u64) {
+        if let Some((_, home)) = self.home_link(link) {
+            home.answered = version;
+        }
         let later = self.waits.split_off(&version.saturating_add(1));
         for (_, seq) in std::mem::replace(&mut self.waits, later) {
             self.outputs.push_back(Output::Written(seq, Ok(())));

@@ -230,6 +230,11 @@ pub(super) fn apply_chunk(
         return Taken::Hole;
     }
     if chunk.stage == Stage::Whole {
+        // to a reader that is thought to have nothing nobody says what is gone: this one has something
+        let forgets = |item: &Item| matches!(item, Item::Floor { floor, .. } if *floor > version);
+        if version > 0 && chunk.items.iter().any(|(_, items)| items.iter().any(forgets)) {
+            return Taken::Hole;
+        }
         let families = chunk.items.iter().map(|(family, _)| family.clone());
         let families = families.collect();
         for (family, items) in chunk.items {
