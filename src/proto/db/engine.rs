@@ -313,7 +313,7 @@ impl Db {
         let done = match wire {
             Wire::Accept(wall_ms) => self.handle_accept(link, wall_ms, now),
             Wire::Decline(text) => self.handle_decline(link, text),
-            Wire::Known { shards, last } => self.handle_known(link, shards, last),
+            Wire::Known { shards, last } => self.handle_known(link, shards, last, now),
             Wire::Chunk(chunk) => self.handle_chunk(link, chunk, now),
             Wire::Synced(sub) => self.handle_synced(link, sub, now),
             Wire::Attach { counter, version } => self.handle_attach(link, counter, version, now),

@@ -75,7 +75,13 @@ impl Roster {
 
     /// Finds anew which global nodes can be reached. Returns those that cannot any more (or live another life), and those
     /// that can now.
-    pub(crate) fn find_way(&mut self, store: &Store) -> (Vec<NodeId>, Vec<NodeId>) {
+    ///
+    /// `is_fresh`: a neighbour's shard is as far as it said; before that its old words lead nowhere.
+    pub(crate) fn find_way(
+        &mut self,
+        store: &Store,
+        is_fresh: impl Fn(&NodeId) -> bool,
+    ) -> (Vec<NodeId>, Vec<NodeId>) {
         let mut reach = BTreeMap::from([(self.me.clone(), self.life)]);
         let mut todo = VecDeque::from([self.me.clone()]);
         while let Some(at) = todo.pop_front() {
@@ -92,6 +98,9 @@ impl Roster {
                 };
                 let life = entry.value.as_ref().map(|value| value.decode());
                 let Some(Ok((life,))) = life else { continue };
+                if at == self.me && !is_fresh(&node) {
+                    continue;
+                }
                 if reach.get(&node).is_none_or(|known| *known < life) {
                     reach.insert(node.clone(), life);
                     todo.push_back(node);

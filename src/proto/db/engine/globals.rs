@@ -10,6 +10,7 @@ use crate::proto::{
         item::Packed,
         name::{Family, system},
         roster::{self, Cause},
+        store::Store,
         wire::{Known, Wire},
     },
     id::NodeId,
@@ -29,6 +30,8 @@ pub(super) struct GlobalLink {
     pub(super) accepts: bool,
     /// The peer has told all that it has.
     pub(super) knows: bool,
+    /// The version of its own shard, as it told at first.
+    own: Option<u64>,
     pub(super) feed: Feed,
     pub(super) synced_told: bool,
     synced: bool,
@@ -37,6 +40,20 @@ pub(super) struct GlobalLink {
 impl GlobalLink {
     pub(super) fn is_up(&self) -> bool {
         self.accepted && self.accepts
+    }
+}
+
+impl Link {
+    /// Whether the peer's own shard is here as far as it was when the link began.
+    pub(super) fn is_fresh(&self, store: &Store) -> bool {
+        let Role::Global(global) = &self.role else {
+            return false;
+        };
+        let shard = store
+            .shard(&self.node)
+            .filter(|shard| shard.life() == self.life);
+        let version = shard.map_or(0, |shard| shard.version());
+        global.own.is_some_and(|own| own <= version)
     }
 }
 
@@ -67,6 +84,7 @@ impl Db {
                     accepted: false,
                     accepts: true,
                     knows: false,
+                    own: None,
                     feed: Feed::new(0, Filter::All),
                     synced_told: false,
                     synced: false,
@@ -97,6 +115,7 @@ impl Db {
                     accepted: true,
                     accepts: false,
                     knows: false,
+                    own: None,
                     feed: Feed::new(0, Filter::All),
                     synced_told: false,
                     synced: false,
@@ -173,6 +192,7 @@ impl Db {
         link: LinkId,
         shards: Vec<Known>,
         last: bool,
+        now: Now,
     ) -> Result<(), Broken> {
         let Some(state) = self.links.get_mut(&link) else {
             return Ok(());
@@ -188,6 +208,9 @@ impl Db {
             _ => None,
         };
         for known in shards {
+            if known.0 == state.node {
+                global.own.get_or_insert(known.2);
+            }
             global.feed.knows(known);
         }
         if let Some(node) = one {
@@ -200,6 +223,7 @@ impl Db {
                 global.feed.mark(node);
             }
             self.ready.insert(link);
+            self.ways_changed(None, now);
         }
         Ok(())
     }
@@ -238,7 +262,14 @@ impl Db {
     /// A link between global nodes is new, or gone: who can be reached may have changed. `leaves` has said that it
     /// stops: it takes nobody with it but itself.
     pub(super) fn ways_changed(&mut self, leaves: Option<&NodeId>, now: Now) {
-        let (lost, found) = self.roster.find_way(&self.store);
+        let (lost, found) = {
+            let (store, links, by_node) = (&self.store, &self.links, &self.by_node);
+            let is_fresh = |node: &NodeId| {
+                let link = by_node.get(node).and_then(|link| links.get(link));
+                link.is_some_and(|link| link.is_fresh(store))
+            };
+            self.roster.find_way(store, is_fresh)
+        };
         for home in &lost {
             let members = self
                 .store

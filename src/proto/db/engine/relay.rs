@@ -181,13 +181,21 @@ impl Db {
         for (node, cause) in members {
             self.judge(&node, cause, now);
         }
-        if has(system::LINKS) || is_new_life {
+        // a neighbour is reached once its shard is as far as it said
+        let is_near = self.is_near(owner) && !self.roster.reachable().any(|node| node == owner);
+        if has(system::LINKS) || is_new_life || is_near {
             self.ways_changed(None, now);
         }
         if has(system::NODES) {
             self.read_advert(owner, now);
         }
         self.mark_subscribers(owner, families);
+    }
+
+    /// Whether that is another global node to which there is a link.
+    fn is_near(&self, node: &NodeId) -> bool {
+        let link = self.by_node.get(node).and_then(|link| self.links.get(link));
+        link.is_some_and(|link| matches!(&link.role, Role::Global(global) if global.is_up()))
     }
 
     /// Whom a home listed, or took off its list, after that version.
@@ -232,7 +240,12 @@ pub(super) fn apply_chunk(
     if chunk.stage == Stage::Whole {
         // to a reader that is thought to have nothing nobody says what is gone: this one has something
         let forgets = |item: &Item| matches!(item, Item::Floor { floor, .. } if *floor > version);
-        if version > 0 && chunk.items.iter().any(|(_, items)| items.iter().any(forgets)) {
+        if version > 0
+            && chunk
+                .items
+                .iter()
+                .any(|(_, items)| items.iter().any(forgets))
+        {
             return Taken::Hole;
         }
         let families = chunk.items.iter().map(|(family, _)| family.clone());
