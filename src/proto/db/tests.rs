@@ -437,6 +437,51 @@ fn a_home_refuses_what_is_too_far_ahead_and_its_owner_drops_it() {
     assert_eq!(net.see("b", "f"), pairs(&[("k", 2)]));
 }
 
+// R3: a home that never had an entry passes its removal on
+#[test]
+fn what_was_removed_between_two_homes_is_gone_where_it_was_known() {
+    let mut net = two_homes();
+    net.set("a", "f", "k", 1);
+    net.crash("g1");
+    net.remove("a", "f", "k");
+    net.set("a", "f", "l", 2);
+    net.start("g3", true);
+    net.link("a", "g3");
+    net.link("g3", "g2");
+    assert_eq!(net.see("b", "f"), pairs(&[("l", 2)]));
+}
+
+// R3 R9
+#[test]
+fn a_refusal_that_is_lost_with_the_home_parts_no_views() {
+    let mut net = two_homes();
+    let family: Family = "f".parse().unwrap();
+    let value = Packed::encode(&1, &net.limits).unwrap();
+    let mut now = net.now();
+    now.wall_ms += 6_000;
+    let a = net.nodes.get_mut("a").unwrap();
+    let seq = a.set(&family, "k", value, now).unwrap();
+    assert!(!a.wait_for(seq));
+    // what g1 answers does not arrive
+    let links = net.links.clone();
+    net.links
+        .retain(|(from, _), (to, _)| (&**from, &**to) != ("g1", "a"));
+    net.settle();
+    net.links = links;
+    net.cut("a", "g1");
+    net.wait(Duration::from_secs(10));
+    net.link("a", "g2");
+    for node in ["a", "g1", "g2", "b"] {
+        assert_eq!(net.see(node, "f"), pairs(&[("k", 1)]), "{node}");
+    }
+    // under the number that its writer knows
+    let now = net.now();
+    let a = net.nodes.get_mut("a").unwrap();
+    assert!(a.remove_if(&family, "k", seq, now));
+    net.settle();
+    assert_eq!(net.see("b", "f"), pairs(&[]));
+}
+
 // R2: told as an event with all owners
 #[test]
 fn a_conflict_is_told_to_readers_and_to_both_owners() {

@@ -335,12 +335,14 @@ impl Db {
 
     /// The others may think that this node has it: it may have forgotten it for want of room. Who is still telling all
     /// that it has is asked when it has done so.
-    fn ask_for_shard(&mut self, node: &NodeId) {
-        let known = self.known_of(node);
+    pub(super) fn ask_for_shard(&mut self, node: &NodeId) {
+        let Some(known) = self.known_of(node) else {
+            return;
+        };
         for link in self.global_links() {
             let role = self.links.get(&link).map(|link| &link.role);
             if matches!(role, Some(Role::Global(global)) if global.synced) {
-                let shards = known.iter().cloned().collect();
+                let shards = vec![known.clone()];
                 self.say(link, Wire::Known { shards, last: true });
             }
         }

@@ -26,6 +26,8 @@ pub(super) struct AttachedLink {
     /// The version that its shard has to reach before it is listed.
     version: u64,
     is_listed: bool,
+    /// Others had more of its shard, from another home of it.
+    ignored: bool,
     pub(super) applied: Option<u64>,
     pub(super) subs: BTreeMap<u64, Sub>,
     /// Subscriptions that may have something, each once.
@@ -80,6 +82,7 @@ impl Db {
             counter,
             version,
             is_listed: false,
+            ignored: false,
             applied: None,
             subs: BTreeMap::new(),
             turn: VecDeque::new(),
@@ -150,6 +153,20 @@ impl Db {
             self.erase(&Family::system(system::HOMES), &[node.as_str()], now);
         }
         self.judge(node, Cause::Word, now);
+        if attached.ignored {
+            self.ask_for_shard(node);
+        }
+    }
+
+    /// Changes of an attached node's shard came another way: it is about to leave, or has left.
+    pub(super) fn note_ignored(&mut self, chunk: &Chunk) {
+        let shard = self.store.shard(&chunk.owner);
+        let is_new = shard.is_some_and(|shard| shard.version() < chunk.to);
+        if let Some(link) = self.by_node.get(&chunk.owner).copied()
+            && let Some((_, attached)) = self.attached(link)
+        {
+            attached.ignored |= is_new;
+        }
     }
 
     /// Tells attached nodes, or one of them, where they can go when this one dies.

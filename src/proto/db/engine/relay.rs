@@ -108,6 +108,7 @@ impl Db {
         let owner = chunk.owner.clone();
         if owner == self.config.node || self.attached_life(&owner) >= Some(chunk.life) {
             // what those own is heard from themselves alone
+            self.note_ignored(&chunk);
             return Ok(());
         }
         let members = self.members_before(&chunk);
