@@ -16,7 +16,7 @@ use crate::proto::{
     db::{
         engine::{Change, Found, Query, Summary, WatchId},
         item::Packed,
-        name::{Family, Key},
+        name::{Family, Key, check_key},
     },
     id::{NodeId, PortId},
     value::{DecodeError, Value},
@@ -195,7 +195,9 @@ impl<'a> Db<'a> {
     /// # Errors
     /// As for [`Self::get`].
     pub async fn entry(&self, family: &str, key: &str) -> Result<Option<DbValue>, DbError> {
-        let query = Query::Key(family.parse()?, key.into());
+        let family = family.parse()?;
+        check_key(key, self.limits().db_key_bytes_max)?;
+        let query = Query::Key(family, key.into());
         let found = self.query(query).await?;
         Ok(found.into_iter().next().map(|(_, found)| DbValue(found)))
     }

@@ -2,7 +2,7 @@
 //!
 //! Inputs are `handle_*` methods and commands; what they ask for comes back as data. Time is a parameter
 //! ([`limits::Now`]), randomness a seed or bytes given by the caller. No input panics. An import never points up:
-//! `limits, id, naming` → `value` → `codec` → `message` → `handshake | link | peers | ports | monitor | policy | seeds
+//! `limits, id, naming, splitmix` → `value` → `codec` → `message` → `handshake | link | peers | ports | monitor | policy | seeds
 //! | db` → `node`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -21,4 +21,5 @@ pub mod peers;
 pub mod policy;
 pub mod ports;
 pub mod seeds;
+mod splitmix;
 pub mod value;

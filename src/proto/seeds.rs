@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{id::NodeId, limits::Now};
+use super::{id::NodeId, limits::Now, splitmix::SplitMix64};
 
 #[cfg(test)]
 mod tests;
@@ -80,7 +80,7 @@ struct Seed {
 pub struct Seeds {
     seeds: Vec<Seed>,
     pauses: SeedPauses,
-    random: u64,
+    random: SplitMix64,
     /// Nodes that are linked.
     up: BTreeSet<NodeId>,
     attached: bool,
@@ -102,7 +102,7 @@ impl Seeds {
             outputs: (0..seeds.len()).map(SeedOutput::Try).collect(),
             seeds,
             pauses,
-            random,
+            random: SplitMix64(random),
             up: BTreeSet::new(),
             attached: false,
         }
@@ -251,21 +251,12 @@ impl Seeds {
     /// A short time at random, from a quarter of the first pause to five times as long: a whole mesh that has lost the
     /// same seed does not come back at one moment.
     fn soon(&mut self) -> Duration {
-        let part = 256 + self.random() % (5 * 1024 - 255);
+        let part = 256 + self.random.next() % (5 * 1024 - 255);
         self.pauses.first.saturating_mul(part as u32) / 1024
     }
 
     fn jitter(&mut self) -> Jitter {
-        Jitter(1536 + (self.random() % 1025) as u32)
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood 2014).
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Jitter(1536 + (self.random.next() % 1025) as u32)
     }
 }
 

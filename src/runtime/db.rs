@@ -6,10 +6,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::Waker,
     time::Duration,
 };
@@ -32,6 +29,7 @@ use crate::proto::{
 };
 
 mod access;
+mod homeless;
 mod wiring;
 
 /// What the database needs of the mesh.
@@ -74,6 +72,8 @@ struct State {
     writes: HashMap<u64, Vec<oneshot::Sender<Result<(), WriteRefused>>>>,
     readers: HashMap<WatchId, Reader>,
     seeds: BTreeSet<NodeId>,
+    /// Linked nodes that say that they are global.
+    globals: HashMap<LinkId, NodeId>,
     /// When the timer runs out.
     timer: Option<Duration>,
 }
@@ -111,8 +111,6 @@ pub struct DbHost {
     home: watch::Sender<Option<NodeId>>,
     events: broadcast::Sender<NodeEvent>,
     runtime: Handle,
-    messages: AtomicU64,
-    bytes: AtomicU64,
 }
 
 impl fmt::Debug for DbHost {
@@ -140,8 +138,6 @@ impl DbHost {
             home: watch::Sender::new(None),
             events,
             runtime: Handle::current(),
-            messages: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
         })
     }
 
@@ -169,6 +165,9 @@ impl DbHost {
             }
         });
         let (mut nodes, mut untried) = (mesh.seed_nodes(), mesh.seeds_untried());
+        if !mesh.is_global() {
+            self.warn_when_homeless(mesh.seed_count(), untried.clone());
+        }
         let host = self.me.clone();
         self.runtime.spawn(async move {
             loop {
@@ -282,9 +281,6 @@ impl DbHost {
             let Some(message) = state.db.transmit(link, now) else {
                 return;
             };
-            self.messages.fetch_add(1, Ordering::Relaxed);
-            let len = message.encoded_len() as u64;
-            self.bytes.fetch_add(len, Ordering::Relaxed);
             links.send(link, message);
         }
     }

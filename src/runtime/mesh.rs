@@ -428,6 +428,11 @@ impl<P: NodePorts> Mesh<P> {
         self.seeds.nodes.clone()
     }
 
+    /// How many seeds this node has.
+    pub fn seed_count(&self) -> usize {
+        self.seeds.count
+    }
+
     /// How many seeds have not been tried once, to the end.
     pub fn seeds_untried(&self) -> watch::Receiver<usize> {
         self.seeds.untried.clone()

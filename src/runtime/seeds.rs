@@ -29,6 +29,8 @@ use crate::proto::{
 
 /// What others hear of the seeds, and say to them.
 pub(super) struct SeedsHandle {
+    /// How many there are.
+    pub(super) count: usize,
     /// How many have not been tried once.
     pub(super) untried: watch::Receiver<usize>,
     /// Who answered last at their addresses.
@@ -47,6 +49,7 @@ pub(super) fn start<P: NodePorts>(
     let nodes = watch::Sender::new(BTreeSet::new());
     let attached = watch::Sender::new(false);
     let handle = SeedsHandle {
+        count: addrs.len(),
         untried: untried.subscribe(),
         nodes: nodes.subscribe(),
         attached: attached.clone(),

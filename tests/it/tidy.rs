@@ -26,7 +26,7 @@ const FLOORS: &[(&str, &[&str])] = &[
 /// The order inside `proto`: a module may name those of the levels below its own, and itself. Two names in one entry
 /// may name each other.
 const PROTO: &[&[&[&str]]] = &[
-    &[&["limits"], &["id"], &["close"]],
+    &[&["limits"], &["id"], &["close"], &["splitmix"]],
     &[&["naming"]],
     &[&["value"]],
     &[&["codec"]],

@@ -14,7 +14,8 @@ use self::{
     leaf::{HomeLink, Leaf},
 };
 use super::{
-    clock::Clock,
+    clock::{Clock, DRIFT_MAX_MS},
+    item::Item,
     name::{Family, Key, WriteRefused},
     roster::Roster,
     shard::Staged,
@@ -28,6 +29,7 @@ use crate::proto::{
     link::LinkId,
     message::Message,
     naming::NodePattern,
+    splitmix::SplitMix64,
 };
 
 mod globals;
@@ -107,6 +109,8 @@ struct Link {
     life: Incarnation,
     /// It says that it is a global node.
     says_global: bool,
+    /// It said that it takes this node for none.
+    declined: bool,
     queue: VecDeque<Wire>,
     /// What counts when it is whole, by subscription and owner.
     staging: BTreeMap<(u64, NodeId), Staged>,
@@ -161,7 +165,7 @@ pub struct Db {
     waits: BTreeMap<u64, u64>,
     /// A global node's queries that came before it was synced.
     early: Vec<(QueryId, Query)>,
-    random: u64,
+    random: SplitMix64,
     outputs: VecDeque<Output>,
     ready: BTreeSet<LinkId>,
 }
@@ -191,7 +195,7 @@ impl Db {
             next_id: 1,
             waits: BTreeMap::new(),
             early: Vec::new(),
-            random: config.seed | 1,
+            random: SplitMix64(config.seed),
             outputs: VecDeque::new(),
             ready: BTreeSet::new(),
             config,
@@ -255,6 +259,7 @@ impl Db {
             node: node.clone(),
             life,
             says_global,
+            declined: false,
             queue: VecDeque::new(),
             staging: BTreeMap::new(),
             role: Role::Plain,
@@ -332,8 +337,10 @@ impl Db {
                 key,
                 owners,
             } => {
-                self.outputs
-                    .push_back(Output::Conflict(family, key, owners));
+                if self.leaf.home == Some(link) {
+                    let output = Output::Conflict(family, key, owners);
+                    self.outputs.push_back(output);
+                }
                 Ok(())
             }
         };
@@ -431,13 +438,25 @@ impl Db {
         }
     }
 
-    /// Up to that much, by chance (splitmix64, Steele, Lea and Flood 2014).
+    /// Up to that much, by chance.
     fn jitter(&mut self, max: Duration) -> Duration {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        max.mul_f64((z >> 40) as f64 / (1u64 << 24) as f64)
+        max.mul_f64((self.random.next() >> 40) as f64 / (1u64 << 24) as f64)
+    }
+
+    /// The peer's clock is told of where it is off by more than stamps are borne to be ahead.
+    fn note_clock(&mut self, node: NodeId, wall_ms: u64, now: Now) {
+        let signed = |ms| i64::try_from(ms).unwrap_or(i64::MAX);
+        let skew = signed(wall_ms).saturating_sub(signed(now.wall_ms));
+        if skew.unsigned_abs() > DRIFT_MAX_MS {
+            self.outputs.push_back(Output::Skew(node, skew));
+        }
+    }
+
+    /// What is written here from now on is later than that change.
+    fn note_stamp(&mut self, item: &Item, now: Now) {
+        if let Item::Set { stamp, .. } = item {
+            self.clock.observe(*stamp, now.wall_ms);
+        }
     }
 
     fn fresh_id(&mut self) -> u64 {

@@ -19,8 +19,9 @@ use crate::proto::{
     value::Value,
 };
 
-/// What the message around a value may hold besides it, and how deep the value lies in it.
-const VALUES_AROUND: usize = 10_000;
+/// What the message around a value may hold besides it (16 KiB of other entries and 4,000 numbers, see `feed`), and how
+/// deep the value lies in it.
+const VALUES_AROUND: usize = 25_000;
 const DEPTH_AROUND: usize = 8;
 
 /// A value as it is kept: encoded, checked, cheap to clone.

@@ -14,7 +14,7 @@ pub const FAMILY_BYTES_MAX: usize = 255;
 pub mod system {
     /// Key: a node's ID, set by that node: `{addr: [text], global: bool, version: text}`.
     pub const NODES: &str = "'nodes";
-    /// Key: the ID of a node that is attached to the owner: `[life, counter, version, proof]`.
+    /// Key: the ID of a node that is attached to the owner: `[life, counter, version]`.
     pub const HOMES: &str = "'homes";
     /// Key: the ID of a global node that the owner is linked with: `[life]`.
     pub const LINKS: &str = "'links";

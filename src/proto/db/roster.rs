@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{name::system, shard::Shard, store::Store};
+use super::{item::Packed, name::system, shard::Shard, store::Store};
 use crate::proto::id::{Incarnation, NodeId};
 
 /// What a home says of one of its own: its life, which of its attachments this is, the version that its shard had then.
@@ -84,6 +84,8 @@ impl Roster {
     ) -> (Vec<NodeId>, Vec<NodeId>) {
         let mut reach = BTreeMap::from([(self.me.clone(), self.life)]);
         let mut todo = VecDeque::from([self.me.clone()]);
+        // what was read already: most say the same of a node
+        let mut read: BTreeMap<&str, &Packed> = BTreeMap::new();
         while let Some(at) = todo.pop_front() {
             let Some(shard) = store.shard(&at) else {
                 continue;
@@ -93,14 +95,17 @@ impl Roster {
             }
             let links = shard.family(system::LINKS);
             for (key, entry) in links.into_iter().flat_map(|part| part.live()) {
-                let Ok(node) = key.parse::<NodeId>() else {
+                let Some(value) = &entry.value else { continue };
+                if read.get(&**key) == Some(&value) {
+                    continue;
+                }
+                let (Ok(node), Ok((life,))) = (key.parse::<NodeId>(), value.decode()) else {
                     continue;
                 };
-                let life = entry.value.as_ref().map(|value| value.decode());
-                let Some(Ok((life,))) = life else { continue };
                 if at == self.me && !is_fresh(&node) {
                     continue;
                 }
+                read.insert(key, value);
                 if reach.get(&node).is_none_or(|known| *known < life) {
                     reach.insert(node.clone(), life);
                     todo.push_back(node);

@@ -49,11 +49,6 @@ impl FamilyShard {
             .filter(|(_, entry)| entry.value.is_some())
     }
 
-    /// How many.
-    pub fn live_count(&self) -> usize {
-        self.live
-    }
-
     /// The key that the change of that number is about, where it still stands.
     pub(crate) fn key_of(&self, seq: u64) -> Option<&Key> {
         self.by_seq.get(&seq).filter(|key| !key.is_empty())
@@ -117,6 +112,7 @@ pub(crate) struct Staged {
     /// What is still there of what the reader may have.
     pub(crate) alive: BTreeMap<Family, Vec<u64>>,
     pub(crate) count: usize,
+    pub(crate) bytes: usize,
 }
 
 /// See the module.

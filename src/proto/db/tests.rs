@@ -422,7 +422,7 @@ fn a_home_refuses_what_is_too_far_ahead_and_its_owner_drops_it() {
     now.wall_ms += 6_000;
     let a = net.nodes.get_mut("a").unwrap();
     let seq = a.set(&family, "k", value, now).unwrap();
-    assert!(!a.wait_for(seq));
+    assert_eq!(a.wait_for(seq), None);
     net.settle();
     let outputs = &net.outputs["a"];
     assert!(
@@ -461,7 +461,7 @@ fn a_refusal_that_is_lost_with_the_home_parts_no_views() {
     now.wall_ms += 6_000;
     let a = net.nodes.get_mut("a").unwrap();
     let seq = a.set(&family, "k", value, now).unwrap();
-    assert!(!a.wait_for(seq));
+    assert_eq!(a.wait_for(seq), None);
     // what g1 answers does not arrive
     let links = net.links.clone();
     net.links

@@ -9,7 +9,6 @@ use std::{
 };
 
 use super::{
-    item::Packed,
     name::{Family, Key},
     store::Found,
 };
@@ -163,8 +162,8 @@ impl Watchers {
         self.tell(id);
     }
 
-    /// The reader has gone. Returns its family, and whether it was the last one there.
-    pub(crate) fn remove(&mut self, id: WatchId) -> Option<(Family, bool)> {
+    /// The reader has gone. Returns whether it was the last one of its family.
+    pub(crate) fn remove(&mut self, id: WatchId) -> Option<bool> {
         let reader = self.readers.remove(&id)?;
         let ids = self.families.get_mut(&reader.family)?;
         ids.retain(|other| *other != id);
@@ -172,7 +171,7 @@ impl Watchers {
         if last {
             self.families.remove(&reader.family);
         }
-        Some((reader.family, last))
+        Some(last)
     }
 
     fn tell(&mut self, id: WatchId) {
@@ -264,12 +263,5 @@ impl Watchers {
                 Change::Added(key, winner)
             });
         }
-    }
-}
-
-/// The value of an entry that was found.
-impl AsRef<Packed> for Found {
-    fn as_ref(&self) -> &Packed {
-        &self.value
     }
 }

@@ -1,9 +1,6 @@
 //! What a program does with the database of its node.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
@@ -46,16 +43,16 @@ impl DbHost {
     /// The node has ended.
     pub async fn written(&self, seq: u64) -> Result<Result<(), WriteRefused>, Ended> {
         let waits = self.with(|state, _| {
-            if state.db.wait_for(seq) {
-                return None;
+            if let Some(answer) = state.db.wait_for(seq) {
+                return Err(answer);
             }
             let (to, from) = oneshot::channel();
             state.writes.entry(seq).or_default().push(to);
-            Some(from)
+            Ok(from)
         });
         match waits.ok_or(Ended)? {
-            None => Ok(Ok(())),
-            Some(from) => from.await.map_err(|_| Ended),
+            Err(answer) => Ok(answer),
+            Ok(from) => from.await.map_err(|_| Ended),
         }
     }
 
@@ -157,12 +154,6 @@ impl DbHost {
     /// The node has ended.
     pub fn summary(&self) -> Result<Summary, Ended> {
         self.with(|state, _| state.db.summary()).ok_or(Ended)
-    }
-
-    /// Messages and bytes that the database has sent over links.
-    pub fn sent(&self) -> (u64, u64) {
-        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        (load(&self.messages), load(&self.bytes))
     }
 
     /// The home of this node; itself for a global node.

@@ -15,7 +15,7 @@ use super::{
 use crate::proto::{
     close::CloseReason,
     db::{
-        engine::{Advert, Config, Db, Query},
+        engine::{Advert, Config, Db, GLOBAL, Query},
         name::{Family, system},
         wire::Wire,
     },
@@ -23,6 +23,9 @@ use crate::proto::{
     link::LinkId,
     message::Message,
 };
+
+/// Addresses that are tried of what a node says of itself.
+const ADDRESSES_MAX: usize = 16;
 
 impl DbLinks for DbHost {
     fn begin(&self, global: bool) {
@@ -40,6 +43,7 @@ impl DbLinks for DbHost {
             writes: HashMap::new(),
             readers: HashMap::new(),
             seeds: BTreeSet::new(),
+            globals: HashMap::new(),
             timer: None,
         });
         let (host, timer, clock) = (self.me.clone(), self.timer.clone(), self.clock);
@@ -78,6 +82,9 @@ impl DbLinks for DbHost {
                 let seeds = state.seeds.clone();
                 state.db.set_seeds(seeds, now);
             }
+            if features.iter().any(|feature| feature == GLOBAL) {
+                state.globals.insert(link, node.clone());
+            }
             state
                 .db
                 .handle_link_up(link, node, incarnation, features, now);
@@ -86,7 +93,10 @@ impl DbLinks for DbHost {
 
     fn link_down(&self, link: LinkId, _node: &NodeId, reason: &CloseReason) {
         let orderly = matches!(reason, CloseReason::PeerShutdown);
-        self.with(|state, now| state.db.handle_link_down(link, orderly, now));
+        self.with(|state, now| {
+            state.globals.remove(&link);
+            state.db.handle_link_down(link, orderly, now);
+        });
     }
 
     fn handle(&self, link: LinkId, message: Message) -> Result<(), CloseReason> {
@@ -127,13 +137,14 @@ impl Directory for DbHost {
                 if let Ok(answer) = self.query(query).await {
                     let own = answer.into_iter().find(|(_, found)| found.owner == *node);
                     let advert = own.and_then(|(_, found)| found.value.decode::<Advert>().ok());
-                    found.extend(advert.into_iter().flat_map(|advert| advert.addr));
+                    let addr = advert.into_iter().flat_map(|advert| advert.addr);
+                    found.extend(addr.take(ADDRESSES_MAX));
                 }
             } else if self.ready().await.is_err() {
                 return found;
             }
             let known = self.with(|state, _| state.db.addresses(node));
-            for addr in known.unwrap_or_default() {
+            for addr in known.unwrap_or_default().into_iter().take(ADDRESSES_MAX) {
                 if !found.contains(&addr) {
                     found.push(addr);
                 }

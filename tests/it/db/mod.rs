@@ -1,3 +1,17 @@
-//! The database between whole nodes of one process, over the in-memory network.
+//! The database between whole nodes: of one process over the in-memory network, and between processes.
 
+mod anything;
+mod bad_input;
+mod bounds;
+#[cfg(unix)]
+mod child;
+mod homeless;
+mod liars;
+mod members;
+#[cfg(unix)]
+mod processes;
+mod proxy;
+mod rogue;
 mod shows;
+mod together;
+mod whole;

@@ -1,14 +1,14 @@
 //! What nodes set, others see, find and follow.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use portmesh::{
     Context, DbError, DbEvent, Limits, Node, NodeEvent, PortId, Watch, WriteRefused,
-    transport::memory::{MemoryNetwork, MemoryTransport},
+    transport::memory::MemoryNetwork,
 };
 
-/// More than anything here takes.
-const LONG: Duration = Duration::from_secs(120);
+use super::whole::{builder, next, until_added, within};
+use crate::links::rig::eventually;
 
 struct Mesh {
     network: MemoryNetwork,
@@ -21,49 +21,25 @@ impl Mesh {
         }
     }
 
-    fn host(&self, name: &str) -> Arc<MemoryTransport> {
-        self.network.host(name)
+    async fn node(&self, name: &str, seeds: &[&str]) -> Node {
+        self.with(name, seeds, Limits::default()).await
     }
 
-    async fn node(&self, name: &str, seeds: &[&str], global: bool) -> Node {
-        self.with(name, seeds, global, Limits::default()).await
-    }
-
-    async fn with(&self, name: &str, seeds: &[&str], global: bool, limits: Limits) -> Node {
-        let mut builder = Node::builder(name)
-            .transport(self.host(name))
-            .listen(name)
-            .limits(limits)
-            .trust_global("g*".parse().unwrap());
-        if global {
-            builder = builder.global(true);
-        }
-        for seed in seeds {
-            builder = builder.seed(*seed);
-        }
+    /// Not yet attached.
+    async fn with(&self, name: &str, seeds: &[&str], limits: Limits) -> Node {
+        let builder = builder(&self.network, name, seeds).limits(limits);
         builder.start().await.unwrap()
     }
 }
 
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(LONG, work.into_future())
-        .await
-        .expect("in time")
-}
-
-/// The next one.
-async fn next(watch: &mut Watch) -> DbEvent {
-    within(watch.next()).await.expect("an event")
-}
-
-async fn until_added(watch: &mut Watch, wanted: &str) {
-    loop {
-        if let DbEvent::Added { key, .. } = next(watch).await
-            && key == wanted
-        {
-            return;
+async fn until_home(node: &Node, home: &Node) {
+    let mut events = node.events();
+    within(async {
+        while node.db().home().as_ref() != Some(home.id()) {
+            events.next().await;
         }
-    }
+    })
+    .await;
 }
 
 async fn until_deleted(watch: &mut Watch, wanted: &str) {
@@ -80,9 +56,9 @@ async fn until_deleted(watch: &mut Watch, wanted: &str) {
 #[tokio::test(start_paused = true)]
 async fn two_attached_nodes_see_what_each_other_sets() {
     let mesh = Mesh::new();
-    let _g = mesh.node("g", &[], true).await;
-    let a = mesh.node("a", &["g"], false).await;
-    let b = mesh.node("b", &["g"], false).await;
+    let _g = mesh.node("g", &[]).await;
+    let a = mesh.node("a", &["g"]).await;
+    let b = mesh.node("b", &["g"]).await;
     let entry = a.db().set_wait("colours", "sky", "blue").await.unwrap();
     assert_eq!(
         within(a.db().get::<String>("colours", "sky"))
@@ -130,9 +106,9 @@ async fn two_attached_nodes_see_what_each_other_sets() {
 #[tokio::test(start_paused = true)]
 async fn a_registered_port_is_found_and_its_entry_goes_when_it_dies() {
     let mesh = Mesh::new();
-    let _g = mesh.node("g", &[], true).await;
-    let a = mesh.node("a", &["g"], false).await;
-    let b = mesh.node("b", &["g"], false).await;
+    let _g = mesh.node("g", &[]).await;
+    let a = mesh.node("a", &["g"]).await;
+    let b = mesh.node("b", &["g"]).await;
     let mut watch = b.db().watch("workers").unwrap();
     let worker = a
         .port()
@@ -163,9 +139,9 @@ async fn a_registered_port_is_found_and_its_entry_goes_when_it_dies() {
 #[tokio::test(start_paused = true)]
 async fn what_a_node_owned_goes_when_it_dies_or_stops() {
     let mesh = Mesh::new();
-    let g = mesh.node("g", &[], true).await;
-    let a = mesh.node("a", &["g"], false).await;
-    let b = mesh.node("b", &["g"], false).await;
+    let g = mesh.node("g", &[]).await;
+    let a = mesh.node("a", &["g"]).await;
+    let b = mesh.node("b", &["g"]).await;
     let mut watch = g.db().watch("f").unwrap();
     a.db().set("f", "a", &1).unwrap().detach();
     b.db().set("f", "b", &1).unwrap().detach();
@@ -188,11 +164,11 @@ async fn what_a_node_owned_goes_when_it_dies_or_stops() {
 #[tokio::test(start_paused = true)]
 async fn a_home_that_dies_costs_nothing() {
     let mesh = Mesh::new();
-    let g1 = mesh.node("g1", &["g2"], true).await;
-    let g2 = mesh.node("g2", &["g1"], true).await;
-    let a = mesh.node("a", &["g1"], false).await;
+    let g1 = mesh.node("g1", &["g2"]).await;
+    let g2 = mesh.node("g2", &["g1"]).await;
+    let a = mesh.node("a", &["g1"]).await;
     within(a.db().ready()).await.unwrap();
-    let b = mesh.node("b", &["g2", "g1"], false).await;
+    let b = mesh.node("b", &["g2", "g1"]).await;
     within(b.db().ready()).await.unwrap();
     a.db().set_wait("f", "a", &1).await.unwrap().detach();
     let mut watch = b.db().watch("f").unwrap();
@@ -203,10 +179,7 @@ async fn a_home_that_dies_costs_nothing() {
     mesh.network.cut("g1", "b");
     mesh.network.cut("g1", "g2");
     drop(g1);
-    let mut events = a.events();
-    while a.db().home().as_ref() != Some(g2.id()) {
-        within(events.next()).await;
-    }
+    until_home(&a, &g2).await;
     a.db().set("f", "later", &2).unwrap().detach();
     let mut told = Vec::new();
     loop {
@@ -219,14 +192,55 @@ async fn a_home_that_dies_costs_nothing() {
     assert_eq!(told, []);
 }
 
+// R5
+#[tokio::test(start_paused = true)]
+async fn a_global_node_that_came_later_is_a_home_for_those_who_were_there_before() {
+    let mesh = Mesh::new();
+    let g1 = mesh.node("g1", &[]).await;
+    let a = mesh.node("a", &["g1"]).await;
+    within(a.db().ready()).await.unwrap();
+    let g2 = mesh.node("g2", &["g1"]).await;
+    within(g2.db().ready()).await.unwrap();
+    let mut nodes = a.db().watch("'nodes").unwrap();
+    until_added(&mut nodes, "g2").await;
+    mesh.network.cut("g1", "a");
+    mesh.network.cut("g1", "g2");
+    drop(g1);
+    until_home(&a, &g2).await;
+}
+
+// R5 L4
+#[tokio::test(start_paused = true)]
+async fn a_global_node_that_was_cut_off_is_a_home_for_those_who_came_meanwhile() {
+    let mesh = Mesh::new();
+    let g1 = mesh.node("g1", &["g2"]).await;
+    let g2 = mesh.node("g2", &["g1"]).await;
+    within(g1.db().ready()).await.unwrap();
+    within(g2.db().ready()).await.unwrap();
+    eventually("they are linked", || !g1.links().is_empty()).await;
+    mesh.network.cut("g1", "g2");
+    eventually("they are apart", || g1.links().is_empty()).await;
+    let a = mesh.node("a", &["g1"]).await;
+    within(a.db().ready()).await.unwrap();
+    mesh.network.heal("g1", "g2");
+    // what was there shows for a grace; this is new
+    g2.db().set("f", "healed", &1).unwrap().detach();
+    let mut watch = a.db().watch("f").unwrap();
+    until_added(&mut watch, "healed").await;
+    mesh.network.cut("g1", "a");
+    mesh.network.cut("g1", "g2");
+    drop(g1);
+    until_home(&a, &g2).await;
+}
+
 // L3
 #[tokio::test(start_paused = true)]
 async fn a_node_known_by_its_id_alone_is_reached() {
     let mesh = Mesh::new();
-    let _g1 = mesh.node("g1", &["g2"], true).await;
-    let _g2 = mesh.node("g2", &["g1"], true).await;
-    let a = mesh.node("a", &["g1"], false).await;
-    let b = mesh.node("b", &["g2"], false).await;
+    let g1 = mesh.node("g1", &["g2"]).await;
+    let _g2 = mesh.node("g2", &["g1"]).await;
+    let a = mesh.node("a", &["g1"]).await;
+    let b = mesh.node("b", &["g2"]).await;
     let echo = b
         .port()
         .on(
@@ -242,7 +256,7 @@ async fn a_node_known_by_its_id_alone_is_reached() {
     let answer: u64 = within(a.call(echo.id(), ("echo", 5))).await.unwrap();
     assert_eq!(answer, 5);
     // and from a global node
-    let g1_side: u64 = within(_g1.call(echo.id(), ("echo", 6))).await.unwrap();
+    let g1_side: u64 = within(g1.call(echo.id(), ("echo", 6))).await.unwrap();
     assert_eq!(g1_side, 6);
 }
 
@@ -254,14 +268,13 @@ async fn bad_input_is_refused_to_the_writer_and_harms_nobody() {
         .with(
             "g",
             &[],
-            true,
             Limits {
                 db_node_entries_max: 3,
                 ..Limits::default()
             },
         )
         .await;
-    let a = mesh.node("a", &["g"], false).await;
+    let a = mesh.node("a", &["g"]).await;
     let refused = |result: Result<portmesh::Entry, DbError>| match result {
         Err(DbError::Refused(why)) => why,
         other => panic!("{other:?}"),
@@ -283,14 +296,18 @@ async fn bad_input_is_refused_to_the_writer_and_harms_nobody() {
         refused(db.set("f", &"k".repeat(2_000), &1)),
         WriteRefused::BadKey { bytes: 2_000, .. }
     ));
-    let large = vec![0u8; 300_000];
     assert!(matches!(
-        refused(db.set("f", "k", serde_bytes(&large))),
+        refused(db.set("f", "k", &"x".repeat(300_000))),
         WriteRefused::ValueTooLarge { .. }
     ));
     assert!(matches!(
         refused(db.set("f", "k", &f64::NAN)),
         WriteRefused::NotEncodable(_)
+    ));
+    let asked = within(db.get::<u64>("f", &"k".repeat(2_000))).await;
+    assert!(matches!(
+        asked,
+        Err(DbError::Refused(WriteRefused::BadKey { bytes: 2_000, .. }))
     ));
     // the home's quota: its own advert is one, so that two more fit
     db.set_wait("f", "1", &1).await.unwrap().detach();
@@ -311,17 +328,13 @@ async fn bad_input_is_refused_to_the_writer_and_harms_nobody() {
     assert_eq!(within(g.db().get::<u64>("f", "2")).await.unwrap(), Some(2));
 }
 
-fn serde_bytes(bytes: &[u8]) -> &bytes::Bytes {
-    Box::leak(Box::new(bytes::Bytes::copy_from_slice(bytes)))
-}
-
 // R2
 #[tokio::test(start_paused = true)]
 async fn both_owners_of_a_key_hear_of_it() {
     let mesh = Mesh::new();
-    let _g = mesh.node("g", &[], true).await;
-    let a = mesh.node("a", &["g"], false).await;
-    let b = mesh.node("b", &["g"], false).await;
+    let _g = mesh.node("g", &[]).await;
+    let a = mesh.node("a", &["g"]).await;
+    let b = mesh.node("b", &["g"]).await;
     let (mut of_a, mut of_b) = (a.events(), b.events());
     a.db().set_wait("f", "k", "first").await.unwrap().detach();
     let second = b.db().set_wait("f", "k", "second").await.unwrap();
@@ -355,16 +368,10 @@ async fn both_owners_of_a_key_hear_of_it() {
 #[tokio::test(start_paused = true)]
 async fn nobody_becomes_a_global_node_by_their_own_word() {
     let mesh = Mesh::new();
-    let g = mesh.node("g", &[], true).await;
+    let g = mesh.node("g", &[]).await;
     let mut events = g.events();
-    let liar = Node::builder("liar")
-        .transport(mesh.host("liar"))
-        .listen("liar")
-        .seed("g")
-        .global(true)
-        .start()
-        .await
-        .unwrap();
+    let liar = builder(&mesh.network, "liar", &["g"]).global(true);
+    let liar = liar.start().await.unwrap();
     loop {
         if let Some(NodeEvent::NotGlobal { node, text }) = within(events.next()).await {
             assert_eq!(node.as_str(), "liar");
@@ -373,7 +380,7 @@ async fn nobody_becomes_a_global_node_by_their_own_word() {
         }
     }
     liar.db().set("f", "k", &1).unwrap().detach();
-    let a = mesh.node("a", &["g"], false).await;
+    let a = mesh.node("a", &["g"]).await;
     within(a.db().ready()).await.unwrap();
     a.db().set_wait("f", "mine", &1).await.unwrap().detach();
     assert_eq!(within(g.db().keys("f")).await.unwrap(), ["mine"]);

@@ -9,7 +9,7 @@ mod idle;
 mod loss;
 #[cfg(unix)]
 mod processes;
-mod rig;
+pub(crate) mod rig;
 mod rules;
 mod seeds;
 mod shutdown;

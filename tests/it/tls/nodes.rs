@@ -1,7 +1,6 @@
 //! Whole nodes under attack: one clear line in the log with address and reason, an event, and business as before.
 
 use std::{
-    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -20,40 +19,7 @@ use super::{
     attack::{CERTIFICATE, Mint, SECRET, Shows, client_config, connect, read_to_end, send, valid},
     support::{GENEROUS, Party, both, limits, secretly},
 };
-
-/// What was logged by this test's thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// From now on, as long as the guard lives; for tests whose runtime has one thread.
-    fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_max_level(tracing::Level::INFO)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let bytes = self.0.lock().unwrap().clone();
-        let text = String::from_utf8(bytes).unwrap();
-        text.lines().map(str::to_owned).collect()
-    }
-}
+use crate::support::log::Log;
 
 struct Attacked {
     log: Log,

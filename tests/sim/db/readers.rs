@@ -127,7 +127,7 @@ impl World {
         let db = self.hosts[host].db.as_mut().unwrap();
         match db.set(&name, &key, value, now) {
             Ok(seq) => {
-                if waits && !db.wait_for(seq) {
+                if waits && db.wait_for(seq).is_none() {
                     self.hosts[host].waits.insert(seq);
                 }
                 self.say(format!(

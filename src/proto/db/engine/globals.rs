@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{Broken, Db, Link, LinkId, Output, Role};
 use crate::proto::{
     db::{
-        clock::DRIFT_MAX_MS,
         feed::{Feed, Filter},
         item::Packed,
         name::{Family, system},
@@ -38,6 +37,19 @@ pub(super) struct GlobalLink {
 }
 
 impl GlobalLink {
+    /// One side has said that it takes the other for a global node, or both have.
+    fn begun(accepted: bool, accepts: bool) -> Role {
+        Role::Global(Box::new(GlobalLink {
+            accepted,
+            accepts,
+            knows: false,
+            own: None,
+            feed: Feed::new(0, Filter::All),
+            synced_told: false,
+            synced: false,
+        }))
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.accepted && self.accepts
     }
@@ -80,15 +92,7 @@ impl Db {
         };
         match &mut state.role {
             Role::Plain => {
-                state.role = Role::Global(Box::new(GlobalLink {
-                    accepted: false,
-                    accepts: true,
-                    knows: false,
-                    own: None,
-                    feed: Feed::new(0, Filter::All),
-                    synced_told: false,
-                    synced: false,
-                }));
+                state.role = GlobalLink::begun(false, true);
             }
             Role::Global(global) if !global.accepts => global.accepts = true,
             _ => return,
@@ -111,32 +115,27 @@ impl Db {
         }
         match &mut state.role {
             Role::Plain => {
-                state.role = Role::Global(Box::new(GlobalLink {
-                    accepted: true,
-                    accepts: false,
-                    knows: false,
-                    own: None,
-                    feed: Feed::new(0, Filter::All),
-                    synced_told: false,
-                    synced: false,
-                }));
+                state.role = GlobalLink::begun(true, false);
             }
-            Role::Global(global) => global.accepted = true,
+            Role::Global(global) => {
+                if std::mem::replace(&mut global.accepted, true) {
+                    return Ok(());
+                }
+            }
             _ => return Err("it accepts as global who is attached"),
         }
-        let skew = i64::try_from(wall_ms)
-            .unwrap_or(i64::MAX)
-            .saturating_sub(i64::try_from(now.wall_ms).unwrap_or(i64::MAX));
-        if skew.unsigned_abs() > DRIFT_MAX_MS {
-            let node = state.node.clone();
-            self.outputs.push_back(Output::Skew(node, skew));
-        }
+        let node = state.node.clone();
+        self.note_clock(node, wall_ms, now);
         self.look_at_global(link, now);
         Ok(())
     }
 
     pub(super) fn handle_decline(&mut self, link: LinkId, text: String) -> Result<(), Broken> {
-        if let Some(state) = self.links.get(&link) {
+        if let Some(state) = self.links.get_mut(&link)
+            && self.config.global
+            && state.says_global
+            && !std::mem::replace(&mut state.declined, true)
+        {
             let node = state.node.clone();
             let text = text.chars().take(500).collect();
             self.outputs.push_back(Output::NotGlobal(node, text));
@@ -296,6 +295,9 @@ impl Db {
         }
         // who needs what from whom has changed with the ways
         self.mark_all();
+        if !(lost.is_empty() && found.is_empty()) {
+            self.tell_globals();
+        }
     }
 
     fn mark_all(&mut self) {

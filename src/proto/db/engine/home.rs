@@ -10,7 +10,7 @@ use crate::proto::{
         name::{self, Family, Key, WriteRefused, system},
         roster::{Cause, Claim},
         shard::Shard,
-        wire::{Chunk, Wire},
+        wire::{Chunk, Stage, Wire},
     },
     id::{Incarnation, NodeId},
     limits::Now,
@@ -33,6 +33,8 @@ pub(super) struct AttachedLink {
     /// Subscriptions that may have something, each once.
     pub(super) turn: VecDeque<u64>,
     pub(super) conflicts: BTreeSet<(Family, Key)>,
+    /// It has not heard yet which global nodes there are now.
+    pub(super) lacks_globals: bool,
 }
 
 impl AttachedLink {
@@ -87,6 +89,7 @@ impl Db {
             subs: BTreeMap::new(),
             turn: VecDeque::new(),
             conflicts: BTreeSet::new(),
+            lacks_globals: true,
         }));
         let known = self.open_shard(&node, life).unwrap_or(0);
         let wire = Wire::Attached {
@@ -94,7 +97,6 @@ impl Db {
             wall_ms: now.wall_ms,
         };
         self.say(link, wire);
-        self.tell_globals(Some(link));
         self.outputs.push_back(Output::Keep(node, true));
         self.list(link, now);
         Ok(())
@@ -169,27 +171,24 @@ impl Db {
         }
     }
 
-    /// Tells attached nodes, or one of them, where they can go when this one dies.
-    pub(super) fn tell_globals(&mut self, to: Option<LinkId>) {
-        let links: Vec<LinkId> = match to {
-            Some(link) => vec![link],
-            None => self
-                .links
-                .iter()
-                .filter(|(_, link)| matches!(link.role, Role::Attached(_)))
-                .map(|(id, _)| *id)
-                .collect(),
-        };
-        let globals: Vec<(NodeId, Vec<String>)> = self
-            .roster
+    /// Attached nodes are to be told where they can go when this one dies.
+    pub(super) fn tell_globals(&mut self) {
+        for (link, state) in &mut self.links {
+            if let Role::Attached(attached) = &mut state.role {
+                attached.lacks_globals = true;
+                self.ready.insert(*link);
+            }
+        }
+    }
+
+    /// The other global nodes, with their addresses.
+    pub(super) fn other_globals(&self) -> Vec<(NodeId, Vec<String>)> {
+        self.roster
             .reachable()
             .filter(|node| **node != self.config.node)
             .take(GLOBALS_TOLD)
             .map(|node| (node.clone(), self.addresses(node)))
-            .collect();
-        for link in links {
-            self.say(link, Wire::Globals(globals.clone()));
-        }
+            .collect()
     }
 
     // --- what attached nodes write ---
@@ -208,10 +207,27 @@ impl Db {
         if chunk.owner != node || chunk.life != life || chunk.sub != 0 {
             return Err("changes of what another node owns");
         }
+        if !counts_up(&chunk) {
+            return Err("changes whose numbers are not the owner's next ones");
+        }
         let Some(before) = self.open_shard(&node, life) else {
             return Ok(());
         };
+        let mut families = BTreeSet::new();
         let mut refused = Vec::new();
+        if chunk.stage == Stage::Whole && chunk.from <= before {
+            // in its owner's order, each with what was before it: what is taken counts, what is forgotten makes room
+            for (family, item) in in_order(std::mem::take(&mut chunk.items), before) {
+                match self.vet(&node, &family, &item, now) {
+                    Ok(true) => {
+                        self.take_item(&node, &family, item, before, now);
+                        families.insert(family);
+                    }
+                    Ok(false) => {}
+                    Err(why) => refused.push((item.seq(), why)),
+                }
+            }
+        }
         for (family, items) in &mut chunk.items {
             items.retain(|item| match self.vet(&node, family, item, now) {
                 Ok(takes) => takes,
@@ -222,20 +238,18 @@ impl Db {
             });
         }
         chunk.items.retain(|(_, items)| !items.is_empty());
-        for (_, items) in &chunk.items {
-            for item in items {
-                if let Item::Set { stamp, .. } = item {
-                    self.clock.observe(*stamp, now.wall_ms);
-                }
-            }
+        for item in chunk.items.iter().flat_map(|(_, items)| items) {
+            self.note_stamp(item, now);
         }
         for (seq, why) in refused {
             self.say(link, Wire::Refused { seq, why });
         }
         let to = chunk.to;
-        let Taken::In(families) = self.take_chunk(link, chunk) else {
+        let Taken::In(more) = self.take_chunk(link, chunk) else {
             return Err("changes with a hole before them");
         };
+        families.extend(more);
+        let families: Vec<Family> = families.into_iter().collect();
         if let Some((_, attached)) = self.attached(link) {
             attached.applied = Some(to);
         }
@@ -243,6 +257,11 @@ impl Db {
         self.shard_changed(&node, before, &families, Vec::new(), now);
         self.list(link, now);
         Ok(())
+    }
+
+    fn take_item(&mut self, node: &NodeId, family: &Family, item: Item, after: u64, now: Now) {
+        self.note_stamp(&item, now);
+        self.store.apply(node, family, item, after);
     }
 
     /// Whether a change is taken; `Ok(false)`: there is nothing in it.
@@ -273,6 +292,7 @@ impl Db {
             }
         };
         if family.is_system() && (family.as_str() != system::NODES || **key != *node.as_str()) {
+            let key: String = key.chars().take(100).collect();
             let text = format!("{node} may not write {key} in {family}");
             return Err(WriteRefused::NotPermitted(text));
         }
@@ -313,4 +333,31 @@ impl Db {
         }
         Ok(())
     }
+}
+
+/// Whether the numbers are within the chunk, and go up in each family: others take it for granted.
+fn counts_up(chunk: &Chunk) -> bool {
+    let rises = |items: &[Item]| {
+        let mut last = chunk.from;
+        items.iter().all(|item| {
+            let seq = item.seq();
+            let floor = match item {
+                Item::Floor { floor, .. } => *floor,
+                _ => 0,
+            };
+            floor < seq && std::mem::replace(&mut last, seq) < seq && seq <= chunk.to
+        })
+    };
+    chunk.from <= chunk.to && chunk.items.iter().all(|(_, items)| rises(items))
+}
+
+/// The changes above that number, as they were made.
+fn in_order(items: Vec<(Family, Vec<Item>)>, above: u64) -> Vec<(Family, Item)> {
+    let all = items.into_iter().flat_map(|(family, items)| {
+        let items = items.into_iter().filter(|item| item.seq() > above);
+        items.map(move |item| (family.clone(), item))
+    });
+    let mut all: Vec<(Family, Item)> = all.collect();
+    all.sort_by_key(|(_, item)| item.seq());
+    all
 }

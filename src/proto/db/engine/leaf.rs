@@ -9,10 +9,8 @@ use super::{
 };
 use crate::proto::{
     db::{
-        clock::DRIFT_MAX_MS,
         feed::{Feed, Filter},
-        item::Item,
-        name::Family,
+        name::{Family, WriteRefused},
         shard::Entry,
         store::Store,
         wire::{Chunk, Known, Subscribe, Wire},
@@ -57,6 +55,10 @@ pub(super) struct Leaf {
     pub(super) home: Option<LinkId>,
     /// Homes of this life, the present one included.
     counter: u64,
+    /// Up to where a home has answered this node's shard.
+    pub(super) applied: u64,
+    /// What was refused of it lately, by the numbers that their writers know.
+    pub(super) refused: BTreeMap<u64, WriteRefused>,
     /// Changes that were numbered anew, with the numbers that their writers know.
     pub(super) renumbered: BTreeMap<u64, u64>,
     pub(super) subs: BTreeMap<u64, Subscription>,
@@ -68,6 +70,12 @@ impl Leaf {
         let waits = self.home.is_some();
         let subs = subs.filter(|sub| sub.told || !waits);
         subs.flat_map(|sub| sub.lost.values()).min().copied()
+    }
+
+    /// The number that a change has now, by the one that its writer knows.
+    pub(super) fn number_now(&self, known: u64) -> u64 {
+        let now = self.renumbered.iter().find(|(_, old)| **old == known);
+        now.map_or(known, |(seq, _)| *seq)
     }
 
     /// The standing subscription to a family.
@@ -200,12 +208,7 @@ impl Db {
         home.feed.knows((me.clone(), life, version));
         home.feed.mark(&me);
         self.ready.insert(link);
-        let skew = i64::try_from(wall_ms)
-            .unwrap_or(i64::MAX)
-            .saturating_sub(i64::try_from(now.wall_ms).unwrap_or(i64::MAX));
-        if skew.unsigned_abs() > DRIFT_MAX_MS {
-            self.outputs.push_back(Output::Skew(node.clone(), skew));
-        }
+        self.note_clock(node.clone(), wall_ms, now);
         self.outputs.push_back(Output::Home(Some(node)));
         self.answered_up_to(link, version);
         let ids: Vec<u64> = self.leaf.subs.keys().copied().collect();
@@ -329,6 +332,9 @@ impl Db {
         now: Now,
     ) -> Result<(), Broken> {
         let (owner, id) = (chunk.owner.clone(), chunk.sub);
+        for item in chunk.items.iter().flat_map(|(_, items)| items) {
+            self.note_stamp(item, now);
+        }
         let Some(state) = self.links.get_mut(&link) else {
             return Ok(());
         };
@@ -337,13 +343,6 @@ impl Db {
         };
         if owner == self.config.node || sub.store.open(&owner, chunk.life).is_none() {
             return Ok(());
-        }
-        for (_, items) in &chunk.items {
-            for item in items {
-                if let Item::Set { stamp, .. } = item {
-                    self.clock.observe(*stamp, now.wall_ms);
-                }
-            }
         }
         let limits = &self.config.limits;
         let taken = apply_chunk(&mut sub.store, &mut state.staging, chunk, limits);

@@ -8,6 +8,8 @@ use crate::proto::{
 
 /// Parts of this node's shard that its home has not answered yet.
 const IN_FLIGHT_MAX: u32 = 32;
+/// Refusals that are remembered for who asks later.
+const REFUSED_KEPT: usize = 10_000;
 
 impl Db {
     pub(super) fn next_for_home(&mut self, link: LinkId, _now: Now) -> Option<Wire> {
@@ -52,9 +54,12 @@ impl Db {
 
     /// What was refused up to that change is known.
     pub(super) fn answered_up_to(&mut self, link: LinkId, version: u64) {
+        let own = self.store.shard(&self.config.node);
+        let version = version.min(own.map_or(0, |shard| shard.version()));
         if let Some((_, home)) = self.home_link(link) {
             home.answered = version;
         }
+        self.leaf.applied = self.leaf.applied.max(version);
         let later = self.waits.split_off(&version.saturating_add(1));
         for (_, seq) in std::mem::replace(&mut self.waits, later) {
             self.outputs.push_back(Output::Written(seq, Ok(())));
@@ -100,6 +105,11 @@ impl Db {
     ) -> Result<(), Broken> {
         if self.home_link(link).is_none() {
             return Err("it refuses changes that it was not sent");
+        }
+        let known = self.leaf.renumbered.get(&seq).copied().unwrap_or(seq);
+        self.leaf.refused.insert(known, why.clone());
+        if self.leaf.refused.len() > REFUSED_KEPT {
+            self.leaf.refused.pop_first();
         }
         if let Some(known) = self.waits.remove(&seq) {
             self.outputs

@@ -123,7 +123,7 @@ impl Db {
         }
         let mut unread = None;
         for (id, sub) in &mut self.leaf.subs {
-            if let Some((_, last)) = sub.store.watchers.remove(watch) {
+            if let Some(last) = sub.store.watchers.remove(watch) {
                 unread = last.then_some(*id);
                 break;
             }
@@ -184,12 +184,6 @@ impl Db {
             held_entries: held_entries as u64,
             held_bytes: held_bytes as u64,
         }
-    }
-
-    /// The families that have entries, as far as this node knows them: all for a global node.
-    pub fn families(&self) -> Vec<Family> {
-        let all = self.store.families().filter(|family| !family.is_system());
-        all.cloned().collect()
     }
 
     /// The nodes attached to this one.

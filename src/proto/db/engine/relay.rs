@@ -112,12 +112,8 @@ impl Db {
             return Ok(());
         }
         let members = self.members_before(&chunk);
-        for (_, items) in &chunk.items {
-            for item in items {
-                if let Item::Set { stamp, .. } = item {
-                    self.clock.observe(*stamp, now.wall_ms);
-                }
-            }
+        for item in chunk.items.iter().flat_map(|(_, items)| items) {
+            self.note_stamp(item, now);
         }
         let Some(before) = self.open_shard(&owner, chunk.life) else {
             return Ok(()); // of an earlier life
@@ -266,14 +262,17 @@ pub(super) fn apply_chunk(
             items: Vec::new(),
             alive: BTreeMap::new(),
             count: 0,
+            bytes: 0,
         },
         _ => match staging.remove(&place) {
             Some(staged) if staged.from == chunk.from => staged,
             _ => return Taken::Hole,
         },
     };
-    let items = chunk.items.iter().map(|(_, items)| items.len());
-    staged.count += items.sum::<usize>();
+    for item in chunk.items.iter().flat_map(|(_, items)| items) {
+        staged.count += 1;
+        staged.bytes += item.size();
+    }
     staged.items.extend(chunk.items);
     for (family, seqs) in chunk.alive {
         staged.count += seqs.len();
@@ -287,7 +286,9 @@ pub(super) fn apply_chunk(
             store.apply_staged(&owner, staged, chunk.to);
             return Taken::In(families.into_iter().collect());
         }
-    } else if staged.count <= limits.db_node_entries_max.saturating_mul(4) {
+    } else if staged.count <= limits.db_node_entries_max.saturating_mul(4)
+        && staged.bytes <= limits.db_node_bytes_max.saturating_mul(2)
+    {
         staging.insert(place, staged);
     }
     Taken::In(Vec::new())

@@ -41,6 +41,8 @@ impl Db {
             return Err("it asks for more at a time than it may");
         }
         let node = node.clone();
+        // what it was not told yet under that name
+        let old = self.drop_sub(link, asked.sub);
         let filter = match asked.key {
             Some(key) => Filter::Key(asked.family.clone(), key),
             None => Filter::Family(asked.family.clone()),
@@ -49,11 +51,7 @@ impl Db {
             feed: Feed::new(asked.sub, filter),
             once: asked.once,
             first: BTreeSet::new(),
-            // what it was not told yet under that name
-            gone: attached
-                .subs
-                .remove(&asked.sub)
-                .map_or_else(VecDeque::new, |old| old.gone),
+            gone: old.map_or_else(VecDeque::new, |old| old.gone),
             synced_told: false,
         };
         for known in asked.known {
@@ -85,15 +83,15 @@ impl Db {
         Ok(())
     }
 
-    pub(super) fn drop_sub(&mut self, link: LinkId, sub: u64) {
-        let Some((_, attached)) = self.attached(link) else {
-            return;
-        };
-        attached.subs.remove(&sub);
+    pub(super) fn drop_sub(&mut self, link: LinkId, sub: u64) -> Option<Sub> {
+        let (_, attached) = self.attached(link)?;
+        let old = attached.subs.remove(&sub)?;
+        attached.turn.retain(|turn| *turn != sub);
         for subs in self.subscribed.values_mut() {
             subs.remove(&(link, sub));
         }
         self.subscribed.retain(|_, subs| !subs.is_empty());
+        Some(old)
     }
 
     /// Something in these families of that owner is new.
@@ -194,6 +192,9 @@ impl Db {
         let (_, attached) = self.attached(link)?;
         if let Some(version) = attached.applied.take() {
             return Some(Wire::Applied(version));
+        }
+        if std::mem::take(&mut attached.lacks_globals) {
+            return Some(Wire::Globals(self.other_globals()));
         }
         if let Some((family, key)) = attached.conflicts.pop_first() {
             let owners = self.store.all(&family, &key);

@@ -97,18 +97,18 @@ impl Db {
         entry.is_some_and(|entry| is_it(entry.seq)) && self.erase(family, &[key], now) > 0
     }
 
-    /// Whether that change has been taken by this node's home: true at once for a global node. Where it has not,
+    /// What became of that change: at once where this node is global, or its home has answered. Where it has not,
     /// [`Output::Written`](super::Output::Written) comes for it.
-    pub fn wait_for(&mut self, seq: u64) -> bool {
-        if !self.config.global {
-            self.waits.insert(seq, seq);
+    pub fn wait_for(&mut self, known: u64) -> Option<Result<(), WriteRefused>> {
+        if let Some(why) = self.leaf.refused.get(&known) {
+            return Some(Err(why.clone()));
         }
-        self.config.global
-    }
-
-    /// Nobody waits for that change any more.
-    pub fn wait_no_longer(&mut self, seq: u64) {
-        self.waits.retain(|_, known| *known != seq);
+        let seq = self.leaf.number_now(known);
+        if self.config.global || seq <= self.leaf.applied {
+            return Some(Ok(()));
+        }
+        self.waits.insert(seq, known);
+        None
     }
 
     pub(super) fn erase(&mut self, family: &Family, keys: &[&str], now: Now) -> usize {
@@ -191,7 +191,10 @@ impl Db {
             && self.config.global
         {
             self.learn_global(node, advert.addr, now);
-            self.tell_globals(None);
+            // anybody may say it of themselves
+            if self.roster.reachable().any(|global| global == node) {
+                self.tell_globals();
+            }
         }
     }
 }
