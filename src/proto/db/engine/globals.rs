@@ -218,6 +218,8 @@ impl Db {
             self.ready.insert(link);
         } else if last {
             global.knows = true;
+            // of what it did not name it has nothing
+            global.own.get_or_insert(0);
             for (node, _) in self.store.owners() {
                 global.feed.mark(node);
             }
