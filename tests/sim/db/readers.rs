@@ -135,8 +135,7 @@ impl World {
                     self.name(host)
                 ));
                 self.model.set(life, (family, key.clone()), seq, no);
-                if self.groups.is_some() {
-                    let groups = self.groups.as_ref().unwrap();
+                if let Some(groups) = &self.groups {
                     let side = groups.1[host];
                     self.history.count(if side {
                         "write on one side"

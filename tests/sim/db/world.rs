@@ -492,7 +492,7 @@ impl World {
     }
 
     pub fn pack(&self, life: Life, no: u64) -> Packed {
-        let large = self.setup.large && no % 3 == 0;
+        let large = self.setup.large && no.is_multiple_of(3);
         let fill = "x".repeat(if large { 6_000 } else { 0 });
         let value = (life.0 as u64, life.1, no, fill);
         Packed::encode(&value, &self.setup.limits).unwrap()
@@ -501,8 +501,10 @@ impl World {
     /// All that nodes show now.
     pub fn sample(&mut self) {
         for host in 0..self.hosts.len() {
-            let awake = self.hosts[host].hung.is_none();
-            if !awake || !self.hosts[host].db.as_ref().is_some_and(Db::is_synced) {
+            let state = &self.hosts[host];
+            // of the others `view` asks where they have a reader that is synced
+            let has_all = |db: &Db| !db.is_global() || db.is_synced();
+            if state.hung.is_some() || !state.db.as_ref().is_some_and(has_all) {
                 continue;
             }
             for family in 0..self.families.len() {
