@@ -330,7 +330,7 @@ impl Db {
             }
             Wire::Applied(version) => self.handle_applied(link, version),
             Wire::Refused { seq, why } => self.handle_refused(link, seq, why, now),
-            Wire::Gone { sub, owner, life } => self.handle_gone(link, sub, &owner, life),
+            Wire::Gone { sub, owner, life } => self.handle_gone(link, sub, &owner, life, now),
             Wire::Globals(nodes) => self.handle_globals(link, nodes, now),
             Wire::Conflict {
                 family,

@@ -49,6 +49,8 @@ pub(crate) struct Roster {
     seen: BTreeMap<NodeId, (Incarnation, u64)>,
     /// The home that lists it.
     homes: BTreeMap<NodeId, NodeId>,
+    /// Global nodes that could be reached if their shards were as far as they said.
+    awaited: BTreeSet<NodeId>,
 }
 
 /// What became of a node.
@@ -70,22 +72,16 @@ impl Roster {
             graces: BTreeSet::new(),
             seen: BTreeMap::new(),
             homes: BTreeMap::new(),
+            awaited: BTreeSet::new(),
         }
     }
 
     /// Finds anew which global nodes can be reached. Returns those that cannot any more (or live another life), and those
     /// that can now.
-    ///
-    /// `is_fresh`: a neighbour's shard is as far as it said; before that its old words lead nowhere.
-    pub(crate) fn find_way(
-        &mut self,
-        store: &Store,
-        is_fresh: impl Fn(&NodeId) -> bool,
-    ) -> (Vec<NodeId>, Vec<NodeId>) {
+    pub(crate) fn find_way(&mut self, store: &Store) -> (Vec<NodeId>, Vec<NodeId>) {
         let mut reach = BTreeMap::from([(self.me.clone(), self.life)]);
         let mut todo = VecDeque::from([self.me.clone()]);
-        // what was read already: most say the same of a node
-        let mut read: BTreeMap<&str, &Packed> = BTreeMap::new();
+        self.awaited.clear();
         while let Some(at) = todo.pop_front() {
             let Some(shard) = store.shard(&at) else {
                 continue;
@@ -95,18 +91,22 @@ impl Roster {
             }
             let links = shard.family(system::LINKS);
             for (key, entry) in links.into_iter().flat_map(|part| part.live()) {
-                let Some(value) = &entry.value else { continue };
-                if read.get(&**key) == Some(&value) {
-                    continue;
-                }
-                let (Ok(node), Ok((life,))) = (key.parse::<NodeId>(), value.decode()) else {
+                let Ok(node) = key.parse::<NodeId>() else {
                     continue;
                 };
-                if at == self.me && !is_fresh(&node) {
+                let shard = store.shard(&node);
+                let known = reach.get(&node).copied();
+                if known.is_some() && known == shard.map(Shard::life) {
                     continue;
                 }
-                read.insert(key, value);
-                if reach.get(&node).is_none_or(|known| *known < life) {
+                let Some(Ok((life, version))) = entry.value.as_ref().map(Packed::decode) else {
+                    continue;
+                };
+                // before its shard is that far its old words lead nowhere
+                let shard = shard.filter(|shard| shard.life() == life);
+                if shard.map_or(0, |shard| shard.version()) < version {
+                    self.awaited.insert(node);
+                } else if known.is_none_or(|known| known < life) {
                     reach.insert(node.clone(), life);
                     todo.push_back(node);
                 }
@@ -125,6 +125,11 @@ impl Roster {
             .collect();
         self.reach = reach;
         (lost, found)
+    }
+
+    /// Whether there is a link to that global node, and its shard is not as far yet as it said when the link began.
+    pub(crate) fn awaits(&self, node: &NodeId) -> bool {
+        self.awaited.contains(node)
     }
 
     /// Global nodes that can be reached, with this one.
@@ -188,7 +193,8 @@ impl Roster {
         let was_shown = store.is_shown(node);
         let Some((home, (life, _, version))) = claim else {
             self.homes.remove(node);
-            let shown = self.unlisted(node, cause, now) && shard.is_some();
+            // what did not show yet does not begin to
+            let shown = self.unlisted(node, cause, now) && was_shown;
             return Verdict {
                 shown,
                 lacks: false,

@@ -9,7 +9,6 @@ use crate::proto::{
         item::Packed,
         name::{Family, system},
         roster::{self, Cause},
-        store::Store,
         wire::{Known, Wire},
     },
     id::NodeId,
@@ -52,20 +51,6 @@ impl GlobalLink {
 
     pub(super) fn is_up(&self) -> bool {
         self.accepted && self.accepts
-    }
-}
-
-impl Link {
-    /// Whether the peer's own shard is here as far as it was when the link began.
-    pub(super) fn is_fresh(&self, store: &Store) -> bool {
-        let Role::Global(global) = &self.role else {
-            return false;
-        };
-        let shard = store
-            .shard(&self.node)
-            .filter(|shard| shard.life() == self.life);
-        let version = shard.map_or(0, |shard| shard.version());
-        global.own.is_some_and(|own| own <= version)
     }
 }
 
@@ -145,24 +130,16 @@ impl Db {
 
     /// Both have accepted: the link is one of the mesh of global nodes.
     fn look_at_global(&mut self, link: LinkId, now: Now) {
-        let Some(Link {
-            node, life, role, ..
-        }) = self.links.get(&link)
-        else {
+        let Some(Link { node, role, .. }) = self.links.get(&link) else {
             return;
         };
         if !matches!(role, Role::Global(global) if global.is_up()) {
             return;
         }
-        let (node, life) = (node.clone(), *life);
+        let node = node.clone();
         self.tell_known(link);
         self.outputs.push_back(Output::Keep(node.clone(), true));
         self.learn_global(&node, Vec::new(), now);
-        // others learn by it that this one can be reached over this node
-        if let Ok(value) = Packed::encode(&(life,), &self.config.limits) {
-            self.write(&Family::system(system::LINKS), node.as_str(), value, now);
-        }
-        self.ways_changed(None, now);
     }
 
     /// Says what this node has, all of it.
@@ -206,24 +183,35 @@ impl Db {
             [(node, ..)] if global.knows => Some(node.clone()),
             _ => None,
         };
+        let is_first = global.own.is_none();
         for known in shards {
             if known.0 == state.node {
                 global.own.get_or_insert(known.2);
             }
             global.feed.knows(known);
         }
+        if last {
+            // of what it did not name it has nothing
+            global.own.get_or_insert(0);
+        }
+        let own = global.own.filter(|_| is_first);
+        let own = own.map(|own| (state.node.clone(), (state.life, own)));
         if let Some(node) = one {
             // it lacks that one
             global.feed.mark(&node);
             self.ready.insert(link);
         } else if last {
             global.knows = true;
-            // of what it did not name it has nothing
-            global.own.get_or_insert(0);
             for (node, _) in self.store.owners() {
                 global.feed.mark(node);
             }
             self.ready.insert(link);
+        }
+        // others learn by it that that one can be reached over this node
+        if let Some((node, way)) = own
+            && let Ok(value) = Packed::encode(&way, &self.config.limits)
+        {
+            self.write(&Family::system(system::LINKS), node.as_str(), value, now);
             self.ways_changed(None, now);
         }
         Ok(())
@@ -263,14 +251,7 @@ impl Db {
     /// A link between global nodes is new, or gone: who can be reached may have changed. `leaves` has said that it
     /// stops: it takes nobody with it but itself.
     pub(super) fn ways_changed(&mut self, leaves: Option<&NodeId>, now: Now) {
-        let (lost, found) = {
-            let (store, links, by_node) = (&self.store, &self.links, &self.by_node);
-            let is_fresh = |node: &NodeId| {
-                let link = by_node.get(node).and_then(|link| links.get(link));
-                link.is_some_and(|link| link.is_fresh(store))
-            };
-            self.roster.find_way(store, is_fresh)
-        };
+        let (lost, found) = self.roster.find_way(&self.store);
         for home in &lost {
             let members = self
                 .store

@@ -20,7 +20,7 @@ use crate::proto::{
 };
 
 /// Owners that are gone and remembered.
-const PAST_MAX: usize = 10_000;
+const HIDDEN_MAX: usize = 10_000;
 
 /// The link to the home of this node.
 #[derive(Debug)]
@@ -43,8 +43,9 @@ pub(super) struct Subscription {
     /// Owners that came through a lost home, of whom the present one has not told yet: until when they show.
     lost: BTreeMap<NodeId, Duration>,
     synced: bool,
-    /// Owners that are gone, and how far they were known: a home that is behind does not bring them back as they were.
-    past: BTreeMap<NodeId, (Incarnation, u64)>,
+    /// Owners that are gone, until when they are remembered: a home that is behind does not bring them back as they
+    /// were, and one that is not sends the difference.
+    hidden: BTreeMap<NodeId, Duration>,
     /// The present home has told all that it had: of whom it did not tell, it does not know.
     told: bool,
 }
@@ -66,10 +67,11 @@ pub(super) struct Leaf {
 
 impl Leaf {
     pub(super) fn grace_until(&self) -> Option<Duration> {
-        let subs = self.subs.values();
         let waits = self.home.is_some();
-        let subs = subs.filter(|sub| sub.told || !waits);
-        subs.flat_map(|sub| sub.lost.values()).min().copied()
+        let lost = self.subs.values().filter(|sub| sub.told || !waits);
+        let lost = lost.flat_map(|sub| sub.lost.values());
+        let hidden = self.subs.values().flat_map(|sub| sub.hidden.values());
+        lost.chain(hidden).min().copied()
     }
 
     /// The number that a change has now, by the one that its writer knows.
@@ -104,32 +106,32 @@ impl Subscription {
             .collect()
     }
 
-    /// That owner is gone.
-    fn forget(&mut self, owner: &NodeId) {
+    /// That owner is gone. What it owned is remembered for a while.
+    fn hide(&mut self, owner: &NodeId, until: Duration) {
         self.lost.remove(owner);
-        let Some(shard) = self.store.shard(owner) else {
+        if self.store.shard(owner).is_none() {
             return;
-        };
-        let known = (shard.life(), shard.version());
-        let past = self.past.entry(owner.clone()).or_insert(known);
-        *past = known.max(*past);
-        if self.past.len() > PAST_MAX {
-            self.past.pop_first();
         }
+        self.store.set_shown(owner, false);
+        self.hidden.insert(owner.clone(), until);
+        if self.hidden.len() > HIDDEN_MAX {
+            let first = self.hidden.iter().min_by_key(|(_, until)| **until);
+            if let Some(first) = first.map(|(node, _)| node.clone()) {
+                self.forget(&first);
+            }
+        }
+    }
+
+    fn forget(&mut self, owner: &NodeId) {
+        self.hidden.remove(owner);
         self.store.remove(owner);
     }
 
-    /// Shows an owner once it is as far as it was known.
+    /// The home tells of that owner.
     fn show(&mut self, owner: &NodeId) {
         self.lost.remove(owner);
-        let Some(shard) = self.store.shard(owner) else {
-            return;
-        };
-        let known = (shard.life(), shard.version());
-        if self.past.get(owner).is_none_or(|past| *past <= known) {
-            self.past.remove(owner);
-            self.store.set_shown(owner, true);
-        }
+        self.hidden.remove(owner);
+        self.store.set_shown(owner, true);
     }
 
     /// Forgets everything but what this node owns itself.
@@ -144,7 +146,14 @@ impl Subscription {
             self.store.remove(&node);
         }
         self.lost.clear();
+        self.hidden.clear();
     }
+}
+
+/// Those whose time is over.
+fn over(times: &BTreeMap<NodeId, Duration>, now: Now) -> Vec<NodeId> {
+    let over = times.iter().filter(|(_, until)| **until <= now.mono);
+    over.map(|(node, _)| node.clone()).collect()
 }
 
 impl Db {
@@ -251,7 +260,7 @@ impl Db {
         let me = self.config.node.clone();
         for sub in self.leaf.subs.values_mut() {
             for (node, _) in sub.store.owners() {
-                if *node != me {
+                if *node != me && !sub.hidden.contains_key(node) {
                     // one that was lost already has no more time for it
                     sub.lost.entry(node.clone()).or_insert(until);
                 }
@@ -270,16 +279,18 @@ impl Db {
         self.want_globals(now);
     }
 
-    /// What came through the lost home and is not told of by another one is gone.
+    /// What came through the lost home and is not told of by another one is gone, and what is gone for long is forgotten.
     pub(super) fn end_grace(&mut self, now: Now) {
         let waits = self.leaf.home.is_some();
-        // a home that is slow is about to tell of them
-        let subs = self.leaf.subs.values_mut();
-        for sub in subs.filter(|sub| sub.told || !waits) {
-            let is_over = |(_, until): &(&NodeId, &Duration)| **until <= now.mono;
-            let over = sub.lost.iter().filter(is_over);
-            let over: Vec<NodeId> = over.map(|(node, _)| node.clone()).collect();
-            for node in over {
+        let until = now.mono + self.config.limits.db_retention;
+        for sub in self.leaf.subs.values_mut() {
+            // a home that is slow is about to tell of them
+            if sub.told || !waits {
+                for node in over(&sub.lost, now) {
+                    sub.hide(&node, until);
+                }
+            }
+            for node in over(&sub.hidden, now) {
                 sub.forget(&node);
             }
         }
@@ -308,10 +319,12 @@ impl Db {
         sub: u64,
         owner: &NodeId,
         life: Incarnation,
+        now: Now,
     ) -> Result<(), Broken> {
         if self.home_link(link).is_none() {
             return Err("it tells of owners, and is no home");
         }
+        let until = now.mono + self.config.limits.db_retention;
         if let Some(sub) = self.leaf.subs.get_mut(&sub)
             && *owner != self.config.node
             && sub
@@ -319,7 +332,7 @@ impl Db {
                 .shard(owner)
                 .is_some_and(|shard| shard.life() <= life)
         {
-            sub.forget(owner);
+            sub.hide(owner, until);
         }
         Ok(())
     }
@@ -397,7 +410,7 @@ impl Db {
             store,
             lost: BTreeMap::new(),
             synced: false,
-            past: BTreeMap::new(),
+            hidden: BTreeMap::new(),
             told: false,
         };
         self.leaf.subs.insert(id, sub);

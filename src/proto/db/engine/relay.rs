@@ -178,21 +178,13 @@ impl Db {
         for (node, cause) in members {
             self.judge(&node, cause, now);
         }
-        // a neighbour is reached once its shard is as far as it said
-        let is_near = self.is_near(owner) && !self.roster.reachable().any(|node| node == owner);
-        if has(system::LINKS) || is_new_life || is_near {
+        if has(system::LINKS) || is_new_life || self.roster.awaits(owner) {
             self.ways_changed(None, now);
         }
         if has(system::NODES) {
             self.read_advert(owner, now);
         }
         self.mark_subscribers(owner, families);
-    }
-
-    /// Whether that is another global node to which there is a link.
-    fn is_near(&self, node: &NodeId) -> bool {
-        let link = self.by_node.get(node).and_then(|link| self.links.get(link));
-        link.is_some_and(|link| matches!(&link.role, Role::Global(global) if global.is_up()))
     }
 
     /// Whom a home listed, or took off its list, after that version.

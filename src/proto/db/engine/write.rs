@@ -7,7 +7,7 @@ use crate::proto::{
     db::{
         clock::Stamp,
         item::{self, Packed},
-        name::{self, Family, WriteRefused, system},
+        name::{self, Family, Key, WriteRefused, system},
         shard::Entry,
         store::Found,
     },
@@ -155,14 +155,21 @@ impl Db {
 
     /// Writes an entry of this node's own shard, unchecked.
     pub(super) fn write(&mut self, family: &Family, key: &str, value: Packed, now: Now) {
-        let stamp = self.clock.tick(now.wall_ms);
+        let key = Key::from(key);
+        // it may have been too far ahead when it came, and the clock set back since (R7)
+        let shows = match self.leaf.standing(family) {
+            Some(sub) => sub.store.get(family, &key),
+            None => self.store.get(family, &key),
+        };
+        let replaces = shows.map(|found| found.stamp).unwrap_or_default();
+        let stamp = self.clock.tick(now.wall_ms, replaces);
         let me = self.config.node.clone();
         let mut seq = 0;
         self.store.with_shard(&me, |shard| seq = shard.next_seq());
         let value = Some(value);
         let entry = Entry { seq, stamp, value };
-        self.mirror(family, key, &entry);
-        self.store.put(&me, family, &key.into(), entry);
+        self.mirror(family, &key, &entry);
+        self.store.put(&me, family, &key, entry);
         self.own_changed(family, now);
     }
 

@@ -1,5 +1,7 @@
 //! R7: a node sees its own writes at once.
 
+use portmesh::proto::db::clock::DRIFT_MAX_MS;
+
 use super::super::world::World;
 
 pub fn own_write_shows(
@@ -17,8 +19,8 @@ pub fn own_write_shows(
     let shown = view.get(key);
     let fits = match (owned, shown) {
         (Some(owned), Some(shown)) if shown.owner == life => shown.no == owned.no,
-        // another one's clock is ahead of this one's
-        (Some(_), Some(shown)) => shown.stamp.ms() > wall_ms,
+        // another one's clock is further ahead of this one's than is followed
+        (Some(_), Some(shown)) => shown.stamp.ms() > wall_ms + DRIFT_MAX_MS,
         (Some(_), None) => false,
         (None, shown) => shown.is_none_or(|shown| shown.owner != life),
     };
