@@ -28,6 +28,7 @@ mod net;
 mod plan;
 mod races;
 mod readers;
+mod views;
 mod world;
 
 const SEEDS: u64 = 300;
