@@ -9,7 +9,8 @@ use std::{
 /// The lines of the contract that stand so far, each with at least one test that names it.
 const CONTRACT: &[&str] = &[
     "P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "M1", "M2", "M3", "M4", "M5",
-    "M6", "M7", "M8", "S1", "S2", "S3", "S4", "S5", "L1", "L2", "L5", "L6",
+    "M6", "M7", "M8", "S1", "S2", "S3", "S4", "S5", "L1", "L2", "L3", "L4", "L5", "L6", "R1", "R2",
+    "R3", "R4", "R5", "R6", "R7", "R8", "R9", "R10",
 ];
 
 /// A floor and what its files may name: modules of the crate, by the beginning of their path.

@@ -20,6 +20,7 @@ use std::{
 use crate::{cluster::Run, mutants::Mutant};
 
 mod cluster;
+mod db;
 mod history;
 mod host;
 mod invariants;

@@ -42,15 +42,14 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A time later than all that was given before, unless the wall clock was set back by more than the drift.
-    pub(crate) fn tick(&mut self, wall_ms: u64) -> Stamp {
-        let wall = Stamp::of_ms(wall_ms);
-        let next = Stamp(self.last.0.saturating_add(1));
-        self.last = if next.ahead_of(wall_ms).is_some() {
-            wall
-        } else {
-            wall.max(next)
-        };
+    /// A time later than all that was given before, unless the wall clock was set back by more than the drift; and later
+    /// than what it is to replace, unless that is further ahead than the drift.
+    pub(crate) fn tick(&mut self, wall_ms: u64, replaces: Stamp) -> Stamp {
+        let next = [self.last, replaces].map(|stamp| Stamp(stamp.0.saturating_add(1)));
+        let near = next
+            .into_iter()
+            .filter(|next| next.ahead_of(wall_ms).is_none());
+        self.last = near.fold(Stamp::of_ms(wall_ms), Stamp::max);
         self.last
     }
 
@@ -69,22 +68,28 @@ mod tests {
     // R2
     #[test]
     fn each_time_is_later_than_what_was_seen_within_the_drift() {
-        let mut clock = Clock::default();
-        let first = clock.tick(1_000);
+        let (mut clock, none) = (Clock::default(), Stamp::default());
+        let first = clock.tick(1_000, none);
         assert_eq!(first, Stamp::of_ms(1_000));
-        assert!(clock.tick(1_000) > first);
+        assert!(clock.tick(1_000, none) > first);
         clock.observe(Stamp::of_ms(3_000), 1_000);
-        assert!(clock.tick(1_001) > Stamp::of_ms(3_000));
+        assert!(clock.tick(1_001, none) > Stamp::of_ms(3_000));
         // a poisoned clock is not followed
         clock.observe(Stamp::of_ms(60_000), 1_001);
-        assert!(clock.tick(1_001).ahead_of(1_001).is_none());
+        assert!(clock.tick(1_001, none).ahead_of(1_001).is_none());
     }
 
     #[test]
     fn a_clock_that_was_set_back_is_followed_back() {
-        let mut clock = Clock::default();
-        clock.tick(1_000_000);
-        assert_eq!(clock.tick(400_000), Stamp::of_ms(400_000));
+        let (mut clock, none) = (Clock::default(), Stamp::default());
+        clock.tick(1_000_000, none);
+        assert_eq!(clock.tick(400_000, none), Stamp::of_ms(400_000));
+        // also where what it replaces is not too far ahead
+        assert!(clock.tick(396_000, Stamp::of_ms(401_000)) > Stamp::of_ms(401_000));
+        assert_eq!(
+            clock.tick(395_000, Stamp::of_ms(401_001)),
+            Stamp::of_ms(395_000)
+        );
         assert_eq!(Stamp::of_ms(405_001).ahead_of(400_000), Some(5_001));
         assert_eq!(Stamp::of_ms(405_000).ahead_of(400_000), None);
     }

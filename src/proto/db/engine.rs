@@ -36,6 +36,7 @@ mod globals;
 mod home;
 mod known;
 mod leaf;
+mod owner;
 mod read;
 mod relay;
 mod subscriptions;
@@ -160,7 +161,8 @@ pub struct Db {
     /// When what this node has is told again to the other global nodes.
     exchange: Duration,
     next_id: u64,
-    waits: BTreeSet<u64>,
+    /// Changes that are waited for, with the numbers that their writers know.
+    waits: BTreeMap<u64, u64>,
     /// A global node's queries that came before it was synced.
     early: Vec<(QueryId, Query)>,
     random: SplitMix64,
@@ -191,7 +193,7 @@ impl Db {
             synced: false,
             exchange: now.mono + globals::EXCHANGE,
             next_id: 1,
-            waits: BTreeSet::new(),
+            waits: BTreeMap::new(),
             early: Vec::new(),
             random: SplitMix64(config.seed),
             outputs: VecDeque::new(),
@@ -287,7 +289,7 @@ impl Db {
             Role::Plain => {}
             Role::Global(global) => self.lose_global(&state.node, &global, orderly, now),
             Role::Attached(attached) => self.detach(link, &state.node, &attached, now),
-            Role::Home(_) => self.lose_home(link, now),
+            Role::Home(home) => self.lose_home(link, &home, now),
         }
     }
 
@@ -316,7 +318,7 @@ impl Db {
         let done = match wire {
             Wire::Accept(wall_ms) => self.handle_accept(link, wall_ms, now),
             Wire::Decline(text) => self.handle_decline(link, text),
-            Wire::Known { shards, last } => self.handle_known(link, shards, last),
+            Wire::Known { shards, last } => self.handle_known(link, shards, last, now),
             Wire::Chunk(chunk) => self.handle_chunk(link, chunk, now),
             Wire::Synced(sub) => self.handle_synced(link, sub, now),
             Wire::Attach { counter, version } => self.handle_attach(link, counter, version, now),
@@ -328,7 +330,7 @@ impl Db {
             }
             Wire::Applied(version) => self.handle_applied(link, version),
             Wire::Refused { seq, why } => self.handle_refused(link, seq, why, now),
-            Wire::Gone { sub, owner, life } => self.handle_gone(link, sub, &owner, life),
+            Wire::Gone { sub, owner, life } => self.handle_gone(link, sub, &owner, life, now),
             Wire::Globals(nodes) => self.handle_globals(link, nodes, now),
             Wire::Conflict {
                 family,

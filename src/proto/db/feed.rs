@@ -115,6 +115,11 @@ impl Feed {
         }
     }
 
+    /// Up to which version the peer has, or was sent, that shard.
+    pub(crate) fn reached(&self, owner: &NodeId) -> u64 {
+        self.cursors.get(owner).map_or(0, |cursor| cursor.at)
+    }
+
     /// Whether the peer was told of that shard, or told of it.
     pub(crate) fn is_known(&self, owner: &NodeId) -> bool {
         self.cursors.contains_key(owner)

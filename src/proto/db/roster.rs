@@ -49,12 +49,16 @@ pub(crate) struct Roster {
     seen: BTreeMap<NodeId, (Incarnation, u64)>,
     /// The home that lists it.
     homes: BTreeMap<NodeId, NodeId>,
+    /// Global nodes that could be reached if their shards were as far as they said.
+    awaited: BTreeSet<NodeId>,
 }
 
 /// What became of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) shown: bool,
+    /// Another home than before lists it, and its shard is not there in the version that it had then.
+    pub(crate) lacks: bool,
 }
 
 impl Roster {
@@ -68,6 +72,7 @@ impl Roster {
             graces: BTreeSet::new(),
             seen: BTreeMap::new(),
             homes: BTreeMap::new(),
+            awaited: BTreeSet::new(),
         }
     }
 
@@ -76,8 +81,7 @@ impl Roster {
     pub(crate) fn find_way(&mut self, store: &Store) -> (Vec<NodeId>, Vec<NodeId>) {
         let mut reach = BTreeMap::from([(self.me.clone(), self.life)]);
         let mut todo = VecDeque::from([self.me.clone()]);
-        // what was read already: most say the same of a node
-        let mut read: BTreeMap<&str, &Packed> = BTreeMap::new();
+        self.awaited.clear();
         while let Some(at) = todo.pop_front() {
             let Some(shard) = store.shard(&at) else {
                 continue;
@@ -87,14 +91,22 @@ impl Roster {
             }
             let links = shard.family(system::LINKS);
             for (key, entry) in links.into_iter().flat_map(|part| part.live()) {
-                let Some(value) = &entry.value else { continue };
-                if read.insert(key, value) == Some(value) {
-                    continue;
-                }
-                let (Ok(node), Ok((life,))) = (key.parse::<NodeId>(), value.decode()) else {
+                let Ok(node) = key.parse::<NodeId>() else {
                     continue;
                 };
-                if reach.get(&node).is_none_or(|known| *known < life) {
+                let shard = store.shard(&node);
+                let known = reach.get(&node).copied();
+                if known.is_some() && known == shard.map(Shard::life) {
+                    continue;
+                }
+                let Some(Ok((life, version))) = entry.value.as_ref().map(Packed::decode) else {
+                    continue;
+                };
+                // before its shard is that far its old words lead nowhere
+                let shard = shard.filter(|shard| shard.life() == life);
+                if shard.map_or(0, |shard| shard.version()) < version {
+                    self.awaited.insert(node);
+                } else if known.is_none_or(|known| known < life) {
                     reach.insert(node.clone(), life);
                     todo.push_back(node);
                 }
@@ -115,6 +127,11 @@ impl Roster {
         (lost, found)
     }
 
+    /// Whether there is a link to that global node, and its shard is not as far yet as it said when the link began.
+    pub(crate) fn awaits(&self, node: &NodeId) -> bool {
+        self.awaited.contains(node)
+    }
+
     /// Global nodes that can be reached, with this one.
     pub(crate) fn reachable(&self) -> impl Iterator<Item = &NodeId> {
         self.reach.keys()
@@ -123,6 +140,18 @@ impl Roster {
     /// The home that lists that node; a global node is its own.
     pub(crate) fn home(&self, node: &NodeId) -> Option<&NodeId> {
         self.homes.get(node)
+    }
+
+    /// Those that another node lists.
+    pub(crate) fn attached(&self) -> impl Iterator<Item = &NodeId> {
+        let all = self.homes.iter();
+        all.filter(|(node, home)| node != home && **home != self.me)
+            .map(|(node, _)| node)
+    }
+
+    /// The latest life of a node that was listed.
+    pub(crate) fn life(&self, node: &NodeId) -> Option<Incarnation> {
+        self.seen.get(node).map(|(life, _)| *life)
     }
 
     /// The best claim on a node, by whom.
@@ -164,16 +193,24 @@ impl Roster {
         let was_shown = store.is_shown(node);
         let Some((home, (life, _, version))) = claim else {
             self.homes.remove(node);
-            let shown = self.unlisted(node, cause, now) && shard.is_some();
-            return Verdict { shown };
+            // what did not show yet does not begin to
+            let shown = self.unlisted(node, cause, now) && was_shown;
+            return Verdict {
+                shown,
+                lacks: false,
+            };
         };
+        let is_new = self.homes.get(node) != Some(&home);
+        let is_of_another = home != *node && home != self.me;
         self.homes.insert(node.clone(), home);
         self.set(node, Some(Presence::Listed));
-        let shown = shard.is_some_and(|shard| {
+        let shard = shard.filter(|shard| shard.life() == life);
+        let is_here = shard.is_some_and(|shard| shard.version() >= version);
+        Verdict {
             // one that shows goes on showing while the rest is on its way
-            shard.life() == life && (was_shown || shard.version() >= version)
-        });
-        Verdict { shown }
+            shown: is_here || (shard.is_some() && was_shown),
+            lacks: is_new && is_of_another && !is_here,
+        }
     }
 
     /// Nobody lists the node. Whether it shows for a while.

@@ -245,11 +245,15 @@ impl Shard {
     ) -> Result<(), WriteRefused> {
         let part = self.families.get(family);
         if part.is_none() && self.families.len() >= limits.db_node_families_max {
-            return Err(WriteRefused::TooManyFamilies(self.families.len() as u64));
+            return Err(WriteRefused::TooManyFamilies(
+                limits.db_node_families_max as u64,
+            ));
         }
         let old = part.and_then(|part| part.entry(key));
         if old.is_none() && self.entries >= limits.db_node_entries_max {
-            return Err(WriteRefused::TooManyEntries(self.entries as u64));
+            return Err(WriteRefused::TooManyEntries(
+                limits.db_node_entries_max as u64,
+            ));
         }
         let freed = old.map_or(0, |old| {
             key.len() + old.value.as_ref().map_or(0, Packed::len)

@@ -222,7 +222,7 @@ impl Store {
     /// Changes something about a key and tells those who watch its family, where what shows is another.
     fn with_key(&mut self, family: &Family, key: &Key, change: impl FnOnce(&mut Self)) {
         let is_watched = self.watchers.is_watched(family);
-        let before = is_watched.then(|| self.winner(family, key));
+        let before = is_watched.then(|| self.get(family, key));
         change(self);
         let several = self
             .views
@@ -233,11 +233,16 @@ impl Store {
             self.conflicts.push((family.clone(), key.clone()));
         }
         if let Some(before) = before {
-            let after = self.winner(family, key);
+            let after = self.get(family, key);
+            // an entry that only has another number is the same
+            let what = |found: &Option<Found>| {
+                let found = found.as_ref()?;
+                Some((found.owner.clone(), found.stamp, found.value.clone()))
+            };
             let happened = Happened {
                 was_there: before.is_some(),
                 is_there: after.is_some(),
-                moved: before != after,
+                moved: what(&before) != what(&after),
                 conflict: several,
             };
             if happened.moved || several {
@@ -339,12 +344,17 @@ impl Store {
 
     /// All that was told to a reader below a floor, at once: what is there, and what is there no longer.
     pub(crate) fn apply_staged(&mut self, node: &NodeId, staged: Staged, version: u64) {
+        let mut told: BTreeMap<Family, Vec<u64>> = BTreeMap::new();
         for (family, items) in staged.items {
+            let seqs = told.entry(family.clone()).or_default();
+            seqs.extend(items.iter().map(Item::seq));
             for item in items {
                 self.apply(node, &family, item, staged.from);
             }
         }
         for (family, mut alive) in staged.alive {
+            // what came another way meanwhile is above that number, and named among what is new or gone too
+            alive.extend(told.remove(&family).unwrap_or_default());
             alive.sort_unstable();
             let gone: Vec<Key> = self
                 .shard(node)
@@ -352,7 +362,7 @@ impl Store {
                 .into_iter()
                 .flat_map(|part| part.live())
                 .filter(|(_, entry)| {
-                    entry.seq <= staged.from && alive.binary_search(&entry.seq).is_err()
+                    entry.seq <= version && alive.binary_search(&entry.seq).is_err()
                 })
                 .map(|(key, _)| key.clone())
                 .collect();

@@ -28,6 +28,8 @@ pub(super) struct GlobalLink {
     pub(super) accepts: bool,
     /// The peer has told all that it has.
     pub(super) knows: bool,
+    /// The version of its own shard, as it told at first.
+    own: Option<u64>,
     pub(super) feed: Feed,
     pub(super) synced_told: bool,
     synced: bool,
@@ -40,6 +42,7 @@ impl GlobalLink {
             accepted,
             accepts,
             knows: false,
+            own: None,
             feed: Feed::new(0, Filter::All),
             synced_told: false,
             synced: false,
@@ -127,24 +130,16 @@ impl Db {
 
     /// Both have accepted: the link is one of the mesh of global nodes.
     fn look_at_global(&mut self, link: LinkId, now: Now) {
-        let Some(Link {
-            node, life, role, ..
-        }) = self.links.get(&link)
-        else {
+        let Some(Link { node, role, .. }) = self.links.get(&link) else {
             return;
         };
         if !matches!(role, Role::Global(global) if global.is_up()) {
             return;
         }
-        let (node, life) = (node.clone(), *life);
+        let node = node.clone();
         self.tell_known(link);
         self.outputs.push_back(Output::Keep(node.clone(), true));
         self.learn_global(&node, Vec::new(), now);
-        // others learn by it that this one can be reached over this node
-        if let Ok(value) = Packed::encode(&(life,), &self.config.limits) {
-            self.write(&Family::system(system::LINKS), node.as_str(), value, now);
-        }
-        self.ways_changed(None, now);
     }
 
     /// Says what this node has, all of it.
@@ -173,6 +168,7 @@ impl Db {
         link: LinkId,
         shards: Vec<Known>,
         last: bool,
+        now: Now,
     ) -> Result<(), Broken> {
         let Some(state) = self.links.get_mut(&link) else {
             return Ok(());
@@ -183,15 +179,40 @@ impl Db {
         if !global.is_up() {
             return Err("it tells what it has before both have accepted");
         }
+        let one = match &shards[..] {
+            [(node, ..)] if global.knows => Some(node.clone()),
+            _ => None,
+        };
+        let is_first = global.own.is_none();
         for known in shards {
+            if known.0 == state.node {
+                global.own.get_or_insert(known.2);
+            }
             global.feed.knows(known);
         }
         if last {
+            // of what it did not name it has nothing
+            global.own.get_or_insert(0);
+        }
+        let own = global.own.filter(|_| is_first);
+        let own = own.map(|own| (state.node.clone(), (state.life, own)));
+        if let Some(node) = one {
+            // it lacks that one
+            global.feed.mark(&node);
+            self.ready.insert(link);
+        } else if last {
             global.knows = true;
             for (node, _) in self.store.owners() {
                 global.feed.mark(node);
             }
             self.ready.insert(link);
+        }
+        // others learn by it that that one can be reached over this node
+        if let Some((node, way)) = own
+            && let Ok(value) = Packed::encode(&way, &self.config.limits)
+        {
+            self.write(&Family::system(system::LINKS), node.as_str(), value, now);
+            self.ways_changed(None, now);
         }
         Ok(())
     }
@@ -292,6 +313,43 @@ impl Db {
             self.shown_changed(node, verdict.shown);
         }
         self.mark_globals(node);
+        if verdict.lacks {
+            self.ask_for_shard(node);
+        }
+    }
+
+    /// The others may think that this node has it: it may have forgotten it for want of room. Who is still telling all
+    /// that it has is asked when it has done so.
+    pub(super) fn ask_for_shard(&mut self, node: &NodeId) {
+        let Some(known) = self.known_of(node) else {
+            return;
+        };
+        for link in self.global_links() {
+            let role = self.links.get(&link).map(|link| &link.role);
+            if matches!(role, Some(Role::Global(global)) if global.synced) {
+                let shards = vec![known.clone()];
+                self.say(link, Wire::Known { shards, last: true });
+            }
+        }
+    }
+
+    /// What is here of the life of a node that is listed.
+    fn known_of(&self, node: &NodeId) -> Option<Known> {
+        let life = self.roster.life(node)?;
+        let shard = self.store.shard(node).filter(|shard| shard.life() == life);
+        let version = shard.map_or(0, |shard| shard.version());
+        Some((node.clone(), life, version))
+    }
+
+    /// Asks that peer for what is listed and does not show.
+    fn ask_for_hidden(&mut self, link: LinkId) {
+        let hidden = self.roster.attached();
+        let hidden = hidden.filter(|node| !self.store.is_shown(node));
+        let shards: Vec<Known> = hidden.filter_map(|node| self.known_of(node)).collect();
+        for part in shards.chunks(KNOWN_PER_MESSAGE) {
+            let shards = part.to_vec();
+            self.say(link, Wire::Known { shards, last: true });
+        }
     }
 
     /// Something about that node's shard is new: the other global nodes may lack it.
@@ -319,7 +377,7 @@ impl Db {
             }
             self.retained.remove(&node);
             // the home of a node that is about to show keeps what it has of it
-            if self.roster.home(&node).is_none() {
+            if self.roster.home(&node).is_none() && self.attached_life(&node).is_none() {
                 self.store.remove(&node);
                 self.roster.forget(&node);
             }
@@ -331,7 +389,10 @@ impl Db {
             return Ok(());
         };
         match &mut state.role {
-            Role::Global(global) if sub == 0 => global.synced = true,
+            Role::Global(global) if sub == 0 => {
+                global.synced = true;
+                self.ask_for_hidden(link);
+            }
             Role::Home(_) => {
                 self.subscription_synced(link, sub, now);
                 return Ok(());
@@ -359,8 +420,7 @@ impl Db {
         self.store.watchers.synced(None);
         self.outputs.push_back(Output::Synced);
         self.answer_early(now);
-        let attached: Vec<LinkId> = self.links.keys().copied().collect();
-        self.ready.extend(attached);
+        self.wake_subscribers();
     }
 
     pub(super) fn exchange_when_due(&mut self, now: Now) {

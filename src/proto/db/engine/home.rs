@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Broken, Db, LinkId, Output, Role, subscriptions::Sub};
+use super::{Broken, Db, LinkId, Output, Role, relay::Taken, subscriptions::Sub};
 use crate::proto::{
     db::{
         item::{self, Item, Packed},
@@ -26,6 +26,8 @@ pub(super) struct AttachedLink {
     /// The version that its shard has to reach before it is listed.
     version: u64,
     is_listed: bool,
+    /// Others had more of its shard, from another home of it.
+    ignored: bool,
     pub(super) applied: Option<u64>,
     pub(super) subs: BTreeMap<u64, Sub>,
     /// Subscriptions that may have something, each once.
@@ -82,16 +84,14 @@ impl Db {
             counter,
             version,
             is_listed: false,
+            ignored: false,
             applied: None,
             subs: BTreeMap::new(),
             turn: VecDeque::new(),
             conflicts: BTreeSet::new(),
             lacks_globals: true,
         }));
-        let known = self
-            .store
-            .open(&node, life)
-            .map_or(0, |shard| shard.version());
+        let known = self.open_shard(&node, life).unwrap_or(0);
         let wire = Wire::Attached {
             version: known,
             wall_ms: now.wall_ms,
@@ -155,6 +155,20 @@ impl Db {
             self.erase(&Family::system(system::HOMES), &[node.as_str()], now);
         }
         self.judge(node, Cause::Word, now);
+        if attached.ignored {
+            self.ask_for_shard(node);
+        }
+    }
+
+    /// Changes of an attached node's shard came another way: it is about to leave, or has left.
+    pub(super) fn note_ignored(&mut self, chunk: &Chunk) {
+        let shard = self.store.shard(&chunk.owner);
+        let is_new = shard.is_some_and(|shard| shard.version() < chunk.to);
+        if let Some(link) = self.by_node.get(&chunk.owner).copied()
+            && let Some((_, attached)) = self.attached(link)
+        {
+            attached.ignored |= is_new;
+        }
     }
 
     /// Attached nodes are to be told where they can go when this one dies.
@@ -196,7 +210,7 @@ impl Db {
         if !counts_up(&chunk) {
             return Err("changes whose numbers are not the owner's next ones");
         }
-        let Some(before) = self.store.open(&node, life).map(|shard| shard.version()) else {
+        let Some(before) = self.open_shard(&node, life) else {
             return Ok(());
         };
         let mut families = BTreeSet::new();
@@ -224,8 +238,6 @@ impl Db {
             });
         }
         chunk.items.retain(|(_, items)| !items.is_empty());
-        families.extend(chunk.items.iter().map(|(family, _)| family.clone()));
-        let families: Vec<Family> = families.into_iter().collect();
         for item in chunk.items.iter().flat_map(|(_, items)| items) {
             self.note_stamp(item, now);
         }
@@ -233,9 +245,11 @@ impl Db {
             self.say(link, Wire::Refused { seq, why });
         }
         let to = chunk.to;
-        if !self.take_chunk(link, chunk) {
+        let Taken::In(more) = self.take_chunk(link, chunk) else {
             return Err("changes with a hole before them");
-        }
+        };
+        families.extend(more);
+        let families: Vec<Family> = families.into_iter().collect();
         if let Some((_, attached)) = self.attached(link) {
             attached.applied = Some(to);
         }
@@ -264,13 +278,17 @@ impl Db {
             Item::Set {
                 key, stamp, value, ..
             } => (key, stamp, value),
-            // a removal of what never came here is nothing to anyone
+            // what never came here may have come to others, over a former home
             Item::Removed { key, .. } => {
                 let part = shard.and_then(|shard| shard.family(family.as_str()));
-                return Ok(part.is_some_and(|part| part.entry(key).is_some()));
+                let is_there = part.is_some_and(|part| part.entry(key).is_some());
+                let entries = shard.map_or(0, Shard::entry_count);
+                return Ok(is_there || entries < limits.db_node_entries_max.saturating_mul(2));
             }
             Item::Floor { .. } => {
-                return Ok(shard.is_some_and(|s| s.family(family.as_str()).is_some()));
+                let is_there = shard.is_some_and(|s| s.family(family.as_str()).is_some());
+                let families = shard.map_or(0, |shard| shard.families().count());
+                return Ok(is_there || families < limits.db_node_families_max);
             }
         };
         if family.is_system() && (family.as_str() != system::NODES || **key != *node.as_str()) {
@@ -280,14 +298,18 @@ impl Db {
         }
         name::check_key(key, limits.db_key_bytes_max)?;
         item::refuse_if_large(value, limits)?;
+        if family.is_system() {
+            // nobody would find the node without it (L3), and it is the only one of its key
+            return Ok(true);
+        }
         if let Some(by) = stamp.ahead_of(now.wall_ms) {
             return Err(WriteRefused::ClockAhead(by));
         }
         if let Some(shard) = shard {
             shard.check(family, key, value.len(), limits)?;
         }
-        self.check_total(shard, family, key, value.len())
-            .map(|()| true)
+        self.check_total(shard, family, key, value.len())?;
+        Ok(true)
     }
 
     /// Whether there is room for one more entry in all.

@@ -1,12 +1,12 @@
 //! What a node that is not global does: it is attached to one home, and follows what it asked for through the change of
 //! homes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Broken, Db, LinkId, Output, Query, QueryId, Role, relay::apply_chunk};
+use super::{
+    Broken, Db, LinkId, Output, Query, QueryId, Role,
+    relay::{Taken, apply_chunk},
+};
 use crate::proto::{
     db::{
         feed::{Feed, Filter},
@@ -19,17 +19,18 @@ use crate::proto::{
     limits::Now,
 };
 
-/// Parts of this node's shard that its home has not answered yet.
-const IN_FLIGHT_MAX: u32 = 32;
-/// Refusals that are remembered for who asks later.
-const REFUSED_KEPT: usize = 10_000;
+/// Owners that are gone and remembered.
+const HIDDEN_MAX: usize = 10_000;
 
 /// The link to the home of this node.
 #[derive(Debug)]
 pub(super) struct HomeLink {
-    attached: bool,
-    feed: Feed,
-    in_flight: u32,
+    pub(super) attached: bool,
+    pub(super) feed: Feed,
+    /// The version of this node's shard that it has answered: what it refused up to there is known.
+    pub(super) answered: u64,
+    /// Parts of this node's shard that it has not answered.
+    pub(super) in_flight: u32,
 }
 
 /// What this node asked its home for.
@@ -39,9 +40,14 @@ pub(super) struct Subscription {
     /// It ends with its answer.
     once: Option<QueryId>,
     pub(super) store: Store,
-    /// Owners of whom the present home has told.
-    confirmed: BTreeSet<NodeId>,
+    /// Owners that came through a lost home, of whom the present one has not told yet: until when they show.
+    lost: BTreeMap<NodeId, Duration>,
     synced: bool,
+    /// Owners that are gone, until when they are remembered: a home that is behind does not bring them back as they
+    /// were, and one that is not sends the difference.
+    hidden: BTreeMap<NodeId, Duration>,
+    /// The present home has told all that it had: of whom it did not tell, it does not know.
+    told: bool,
 }
 
 /// See the module.
@@ -50,17 +56,28 @@ pub(super) struct Leaf {
     pub(super) home: Option<LinkId>,
     /// Homes of this life, the present one included.
     counter: u64,
-    /// Up to where a home has taken this node's shard, and what it refused of it lately.
+    /// Up to where a home has answered this node's shard.
     pub(super) applied: u64,
+    /// What was refused of it lately, by the numbers that their writers know.
     pub(super) refused: BTreeMap<u64, WriteRefused>,
-    /// What came through the lost home and was not told of by another one shows until then.
-    grace: Option<Duration>,
+    /// Changes that were numbered anew, with the numbers that their writers know.
+    pub(super) renumbered: BTreeMap<u64, u64>,
     pub(super) subs: BTreeMap<u64, Subscription>,
 }
 
 impl Leaf {
     pub(super) fn grace_until(&self) -> Option<Duration> {
-        self.grace
+        let waits = self.home.is_some();
+        let lost = self.subs.values().filter(|sub| sub.told || !waits);
+        let lost = lost.flat_map(|sub| sub.lost.values());
+        let hidden = self.subs.values().flat_map(|sub| sub.hidden.values());
+        lost.chain(hidden).min().copied()
+    }
+
+    /// The number that a change has now, by the one that its writer knows.
+    pub(super) fn number_now(&self, known: u64) -> u64 {
+        let now = self.renumbered.iter().find(|(_, old)| **old == known);
+        now.map_or(known, |(seq, _)| *seq)
     }
 
     /// The standing subscription to a family.
@@ -89,6 +106,34 @@ impl Subscription {
             .collect()
     }
 
+    /// That owner is gone. What it owned is remembered for a while.
+    fn hide(&mut self, owner: &NodeId, until: Duration) {
+        self.lost.remove(owner);
+        if self.store.shard(owner).is_none() {
+            return;
+        }
+        self.store.set_shown(owner, false);
+        self.hidden.insert(owner.clone(), until);
+        if self.hidden.len() > HIDDEN_MAX {
+            let first = self.hidden.iter().min_by_key(|(_, until)| **until);
+            if let Some(first) = first.map(|(node, _)| node.clone()) {
+                self.forget(&first);
+            }
+        }
+    }
+
+    fn forget(&mut self, owner: &NodeId) {
+        self.hidden.remove(owner);
+        self.store.remove(owner);
+    }
+
+    /// The home tells of that owner.
+    fn show(&mut self, owner: &NodeId) {
+        self.lost.remove(owner);
+        self.hidden.remove(owner);
+        self.store.set_shown(owner, true);
+    }
+
     /// Forgets everything but what this node owns itself.
     fn clear(&mut self, me: &NodeId) {
         let others: Vec<NodeId> = self
@@ -100,7 +145,15 @@ impl Subscription {
         for node in others {
             self.store.remove(&node);
         }
+        self.lost.clear();
+        self.hidden.clear();
     }
+}
+
+/// Those whose time is over.
+fn over(times: &BTreeMap<NodeId, Duration>, now: Now) -> Vec<NodeId> {
+    let over = times.iter().filter(|(_, until)| **until <= now.mono);
+    over.map(|(node, _)| node.clone()).collect()
 }
 
 impl Db {
@@ -126,6 +179,7 @@ impl Db {
         };
         state.role = Role::Home(Box::new(HomeLink {
             attached: false,
+            answered: 0,
             feed: Feed::new(0, Filter::All),
             in_flight: 0,
         }));
@@ -139,7 +193,7 @@ impl Db {
         self.learn_global(&node, Vec::new(), now);
     }
 
-    fn home_link(&mut self, link: LinkId) -> Option<(&NodeId, &mut HomeLink)> {
+    pub(super) fn home_link(&mut self, link: LinkId) -> Option<(&NodeId, &mut HomeLink)> {
         let state = self.links.get_mut(&link)?;
         match &mut state.role {
             Role::Home(home) => Some((&state.node, home)),
@@ -165,7 +219,7 @@ impl Db {
         self.ready.insert(link);
         self.note_clock(node.clone(), wall_ms, now);
         self.outputs.push_back(Output::Home(Some(node)));
-        self.was_applied(version);
+        self.answered_up_to(link, version);
         let ids: Vec<u64> = self.leaf.subs.keys().copied().collect();
         for id in ids {
             self.ask(id);
@@ -179,9 +233,10 @@ impl Db {
         if !self.home_link(link).is_some_and(|(_, home)| home.attached) {
             return;
         }
-        let Some(sub) = self.leaf.subs.get(&id) else {
+        let Some(sub) = self.leaf.subs.get_mut(&id) else {
             return;
         };
+        sub.told = false;
         let (family, key) = match &sub.query {
             Query::Family(family) => (family.clone(), None),
             Query::Key(family, key) => (family.clone(), Some(key.clone())),
@@ -196,15 +251,21 @@ impl Db {
         self.say(link, wire);
     }
 
-    pub(super) fn lose_home(&mut self, link: LinkId, now: Now) {
+    pub(super) fn lose_home(&mut self, link: LinkId, home: &HomeLink, now: Now) {
         if self.leaf.home != Some(link) {
             return;
         }
         self.leaf.home = None;
-        self.leaf.grace = Some(now.mono + self.config.limits.db_grace);
+        let until = now.mono + self.config.limits.db_grace;
         let me = self.config.node.clone();
         for sub in self.leaf.subs.values_mut() {
-            sub.confirmed.clear();
+            for (node, _) in sub.store.owners() {
+                if *node != me && !sub.hidden.contains_key(node) {
+                    // one that was lost already has no more time for it
+                    sub.lost.entry(node.clone()).or_insert(until);
+                }
+            }
+            sub.told = false;
             if sub.once.is_some() {
                 sub.clear(&me);
             }
@@ -212,84 +273,30 @@ impl Db {
         for known in self.globals.values_mut() {
             known.next = known.next.min(now.mono);
         }
+        self.renumber(home.answered, home.feed.reached(&me));
         self.outputs.push_back(Output::Home(None));
         self.look_for_home(now);
         self.want_globals(now);
     }
 
-    /// What came through the lost home and is not told of by another one is gone.
+    /// What came through the lost home and is not told of by another one is gone, and what is gone for long is forgotten.
     pub(super) fn end_grace(&mut self, now: Now) {
-        if self.leaf.grace.is_none_or(|until| until > now.mono) {
-            return;
-        }
-        self.leaf.grace = None;
-        let me = self.config.node.clone();
+        let waits = self.leaf.home.is_some();
+        let until = now.mono + self.config.limits.db_retention;
         for sub in self.leaf.subs.values_mut() {
-            let lost: Vec<NodeId> = sub
-                .store
-                .owners()
-                .map(|(node, _)| node.clone())
-                .filter(|node| *node != me && !sub.confirmed.contains(node))
-                .collect();
-            for node in lost {
-                sub.store.remove(&node);
+            // a home that is slow is about to tell of them
+            if sub.told || !waits {
+                for node in over(&sub.lost, now) {
+                    sub.hide(&node, until);
+                }
+            }
+            for node in over(&sub.hidden, now) {
+                sub.forget(&node);
             }
         }
     }
 
     // --- what the home says ---
-
-    pub(super) fn handle_applied(&mut self, link: LinkId, version: u64) -> Result<(), Broken> {
-        let Some((_, home)) = self.home_link(link) else {
-            return Err("it takes changes that it was not sent");
-        };
-        home.in_flight = 0;
-        self.ready.insert(link);
-        self.was_applied(version);
-        Ok(())
-    }
-
-    /// A home has this node's shard up to that version.
-    fn was_applied(&mut self, version: u64) {
-        let own = self.store.shard(&self.config.node);
-        let version = version.min(own.map_or(0, |shard| shard.version()));
-        self.leaf.applied = self.leaf.applied.max(version);
-        let later = self.waits.split_off(&version.saturating_add(1));
-        for seq in std::mem::replace(&mut self.waits, later) {
-            self.outputs.push_back(Output::Written(seq, Ok(())));
-        }
-    }
-
-    pub(super) fn handle_refused(
-        &mut self,
-        link: LinkId,
-        seq: u64,
-        why: WriteRefused,
-        now: Now,
-    ) -> Result<(), Broken> {
-        if self.home_link(link).is_none() {
-            return Err("it refuses changes that it was not sent");
-        }
-        self.leaf.refused.insert(seq, why.clone());
-        if self.leaf.refused.len() > REFUSED_KEPT {
-            self.leaf.refused.pop_first();
-        }
-        if self.waits.remove(&seq) {
-            self.outputs
-                .push_back(Output::Written(seq, Err(why.clone())));
-        }
-        let shard = self.store.shard(&self.config.node);
-        let place = shard.into_iter().flat_map(|shard| shard.families());
-        let place = place
-            .filter_map(|(family, part)| Some((family.clone(), part.key_of(seq)?.clone())))
-            .next();
-        // what was written since stands or falls for itself
-        if let Some((family, key)) = place {
-            self.erase(&family, &[&*key], now);
-            self.outputs.push_back(Output::Refused(family, key, why));
-        }
-        Ok(())
-    }
 
     pub(super) fn handle_globals(
         &mut self,
@@ -312,10 +319,12 @@ impl Db {
         sub: u64,
         owner: &NodeId,
         life: Incarnation,
+        now: Now,
     ) -> Result<(), Broken> {
         if self.home_link(link).is_none() {
             return Err("it tells of owners, and is no home");
         }
+        let until = now.mono + self.config.limits.db_retention;
         if let Some(sub) = self.leaf.subs.get_mut(&sub)
             && *owner != self.config.node
             && sub
@@ -323,8 +332,7 @@ impl Db {
                 .shard(owner)
                 .is_some_and(|shard| shard.life() <= life)
         {
-            sub.store.remove(owner);
-            sub.confirmed.remove(owner);
+            sub.hide(owner, until);
         }
         Ok(())
     }
@@ -350,10 +358,9 @@ impl Db {
             return Ok(());
         }
         let limits = &self.config.limits;
-        let is_whole = apply_chunk(&mut sub.store, &mut state.staging, chunk, limits);
-        sub.store.set_shown(&owner, true);
-        sub.confirmed.insert(owner);
-        if !is_whole {
+        let taken = apply_chunk(&mut sub.store, &mut state.staging, chunk, limits);
+        sub.show(&owner);
+        if matches!(taken, Taken::Hole) {
             self.ask(id);
         }
         Ok(())
@@ -367,6 +374,7 @@ impl Db {
             return;
         };
         sub.synced = true;
+        sub.told = true;
         match sub.once {
             None => sub.store.watchers.synced(None),
             Some(query) => {
@@ -374,36 +382,6 @@ impl Db {
                 self.leaf.subs.remove(&id);
                 self.outputs.push_back(Output::Answer(query, answer));
             }
-        }
-    }
-
-    pub(super) fn next_for_home(&mut self, link: LinkId, _now: Now) -> Option<Wire> {
-        let me = self.config.node.clone();
-        let state = self.links.get_mut(&link)?;
-        let Role::Home(home) = &mut state.role else {
-            return None;
-        };
-        if !home.attached || home.in_flight >= IN_FLIGHT_MAX {
-            return None;
-        }
-        let owner = home.feed.next_owner()?;
-        let shard = self.store.shard(&me)?;
-        let (chunk, more) = home.feed.next_chunk(&owner, shard, false)?;
-        home.in_flight += 1;
-        if more {
-            home.feed.mark(&owner);
-        }
-        Some(Wire::Chunk(chunk))
-    }
-
-    /// This node's own shard has changed: its home has to hear of it.
-    pub(super) fn mark_home(&mut self) {
-        let me = self.config.node.clone();
-        if let Some(link) = self.leaf.home
-            && let Some((_, home)) = self.home_link(link)
-        {
-            home.feed.mark(&me);
-            self.ready.insert(link);
         }
     }
 
@@ -430,8 +408,10 @@ impl Db {
             query,
             once,
             store,
-            confirmed: BTreeSet::new(),
+            lost: BTreeMap::new(),
             synced: false,
+            hidden: BTreeMap::new(),
+            told: false,
         };
         self.leaf.subs.insert(id, sub);
         self.ask(id);

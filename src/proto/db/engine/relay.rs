@@ -1,6 +1,6 @@
 //! How changes travel between global nodes: who needs what from whom, and what is done with what comes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Broken, Db, LinkId, Role};
 use crate::proto::{
@@ -108,50 +108,51 @@ impl Db {
         let owner = chunk.owner.clone();
         if owner == self.config.node || self.attached_life(&owner) >= Some(chunk.life) {
             // what those own is heard from themselves alone
+            self.note_ignored(&chunk);
             return Ok(());
         }
-        let lost_members = self.members_of_older_life(&chunk);
-        let families: Vec<Family> = chunk
-            .items
-            .iter()
-            .map(|(family, _)| family.clone())
-            .collect();
+        let members = self.members_before(&chunk);
         for item in chunk.items.iter().flat_map(|(_, items)| items) {
             self.note_stamp(item, now);
         }
-        let Some(before) = self
-            .store
-            .open(&owner, chunk.life)
-            .map(|shard| shard.version())
-        else {
+        let Some(before) = self.open_shard(&owner, chunk.life) else {
             return Ok(()); // of an earlier life
         };
-        if !self.take_chunk(link, chunk) {
-            // a hole: it is told what there is, and sends the rest
-            let state = self.store.shard(&owner);
-            let known = state.map(|shard| (owner.clone(), shard.life(), shard.version()));
-            let (shards, last) = (known.into_iter().collect(), true);
-            self.say(link, Wire::Known { shards, last });
-            return Ok(());
+        match self.take_chunk(link, chunk) {
+            Taken::In(families) => self.shard_changed(&owner, before, &families, members, now),
+            Taken::Hole => {
+                // it is told what there is, and sends the rest
+                let state = self.store.shard(&owner);
+                let known = state.map(|shard| (owner.clone(), shard.life(), shard.version()));
+                let (shards, last) = (known.into_iter().collect(), true);
+                self.say(link, Wire::Known { shards, last });
+            }
         }
-        self.shard_changed(&owner, before, &families, lost_members, now);
         self.forget_retained(now);
         Ok(())
     }
 
-    /// Whom the shard that is replaced by that of a later life lists.
-    pub(super) fn members_of_older_life(&self, chunk: &Chunk) -> Vec<NodeId> {
-        self.store
-            .shard(&chunk.owner)
-            .filter(|shard| shard.life() < chunk.life)
-            .map(roster::listed)
-            .unwrap_or_default()
+    /// Whom the shard lists of which that chunk may leave no trace: it replaces the shard by that of a later life, or
+    /// ends a sweep.
+    fn members_before(&self, chunk: &Chunk) -> Vec<(NodeId, Cause)> {
+        let Some(shard) = self.store.shard(&chunk.owner) else {
+            return Vec::new();
+        };
+        let cause = if shard.life() < chunk.life {
+            Cause::Lost
+        } else if matches!(chunk.stage, Stage::Last | Stage::Only) {
+            Cause::Word
+        } else {
+            return Vec::new();
+        };
+        let members = roster::listed(shard).into_iter();
+        members.map(|node| (node, cause)).collect()
     }
 
-    /// Puts changes into a shard that is there. `false`: there is a hole before them.
-    pub(super) fn take_chunk(&mut self, link: LinkId, chunk: Chunk) -> bool {
+    /// Puts changes into a shard that is there.
+    pub(super) fn take_chunk(&mut self, link: LinkId, chunk: Chunk) -> Taken {
         let Some(state) = self.links.get_mut(&link) else {
-            return true;
+            return Taken::In(Vec::new());
         };
         let limits = &self.config.limits;
         apply_chunk(&mut self.store, &mut state.staging, chunk, limits)
@@ -163,7 +164,7 @@ impl Db {
         owner: &NodeId,
         before: u64,
         families: &[Family],
-        lost: Vec<NodeId>,
+        members: Vec<(NodeId, Cause)>,
         now: Now,
     ) {
         let has = |name: &str| families.iter().any(|family| family.as_str() == name);
@@ -173,10 +174,11 @@ impl Db {
                 self.judge(&node, Cause::Word, now);
             }
         }
-        for node in lost {
-            self.judge(&node, Cause::Lost, now);
+        let is_new_life = before == 0;
+        for (node, cause) in members {
+            self.judge(&node, cause, now);
         }
-        if has(system::LINKS) {
+        if has(system::LINKS) || is_new_life || self.roster.awaits(owner) {
             self.ways_changed(None, now);
         }
         if has(system::NODES) {
@@ -201,28 +203,49 @@ impl Db {
     }
 }
 
-/// Puts changes into a shard that is there. `false`: there is a hole before them.
+/// What became of a chunk.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// There is a hole before it.
+    Hole,
+    /// It is there, or kept aside; something in these families is new.
+    In(Vec<Family>),
+}
+
+/// Puts changes into a shard that is there.
 pub(super) fn apply_chunk(
     store: &mut Store,
     staging: &mut Staging,
     chunk: Chunk,
     limits: &Limits,
-) -> bool {
+) -> Taken {
     let owner = chunk.owner;
     let Some(version) = store.shard(&owner).map(Shard::version) else {
-        return false;
+        return Taken::Hole;
     };
     if chunk.from > version {
-        return false;
+        return Taken::Hole;
     }
     if chunk.stage == Stage::Whole {
+        // to a reader that is thought to have nothing nobody says what is gone: this one has something
+        let forgets = |item: &Item| matches!(item, Item::Floor { floor, .. } if *floor > version);
+        if version > 0
+            && chunk
+                .items
+                .iter()
+                .any(|(_, items)| items.iter().any(forgets))
+        {
+            return Taken::Hole;
+        }
+        let families = chunk.items.iter().map(|(family, _)| family.clone());
+        let families = families.collect();
         for (family, items) in chunk.items {
             for item in items {
                 store.apply(&owner, &family, item, version);
             }
         }
         store.with_shard(&owner, |shard| shard.advance(chunk.to));
-        return true;
+        return Taken::In(families);
     }
     let place = (chunk.sub, owner.clone());
     let mut staged = match chunk.stage {
@@ -235,7 +258,7 @@ pub(super) fn apply_chunk(
         },
         _ => match staging.remove(&place) {
             Some(staged) if staged.from == chunk.from => staged,
-            _ => return false,
+            _ => return Taken::Hole,
         },
     };
     for item in chunk.items.iter().flat_map(|(_, items)| items) {
@@ -250,12 +273,15 @@ pub(super) fn apply_chunk(
     if matches!(chunk.stage, Stage::Last | Stage::Only) {
         // what is known beyond it came another way
         if chunk.to >= version {
+            let families = staged.items.iter().map(|(family, _)| family);
+            let families: BTreeSet<Family> = families.chain(staged.alive.keys()).cloned().collect();
             store.apply_staged(&owner, staged, chunk.to);
+            return Taken::In(families.into_iter().collect());
         }
     } else if staged.count <= limits.db_node_entries_max.saturating_mul(4)
         && staged.bytes <= limits.db_node_bytes_max.saturating_mul(2)
     {
         staging.insert(place, staged);
     }
-    true
+    Taken::In(Vec::new())
 }

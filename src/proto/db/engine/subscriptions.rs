@@ -7,6 +7,7 @@ use crate::proto::{
     db::{
         feed::{Feed, Filter},
         name::Family,
+        shard::Shard,
         wire::{Subscribe, Wire},
     },
     id::{Incarnation, NodeId},
@@ -40,7 +41,8 @@ impl Db {
             return Err("it asks for more at a time than it may");
         }
         let node = node.clone();
-        self.drop_sub(link, asked.sub);
+        // what it was not told yet under that name
+        let old = self.drop_sub(link, asked.sub);
         let filter = match asked.key {
             Some(key) => Filter::Key(asked.family.clone(), key),
             None => Filter::Family(asked.family.clone()),
@@ -49,10 +51,12 @@ impl Db {
             feed: Feed::new(asked.sub, filter),
             once: asked.once,
             first: BTreeSet::new(),
-            gone: VecDeque::new(),
+            gone: old.map_or_else(VecDeque::new, |old| old.gone),
             synced_told: false,
         };
         for known in asked.known {
+            // also one that shows here only later
+            sub.first.insert(known.0.clone());
             sub.feed.knows(known);
         }
         for (owner, shard) in self.store.owners() {
@@ -79,18 +83,15 @@ impl Db {
         Ok(())
     }
 
-    pub(super) fn drop_sub(&mut self, link: LinkId, sub: u64) {
-        let Some((_, attached)) = self.attached(link) else {
-            return;
-        };
-        if attached.subs.remove(&sub).is_none() {
-            return;
-        }
+    pub(super) fn drop_sub(&mut self, link: LinkId, sub: u64) -> Option<Sub> {
+        let (_, attached) = self.attached(link)?;
+        let old = attached.subs.remove(&sub)?;
         attached.turn.retain(|turn| *turn != sub);
         for subs in self.subscribed.values_mut() {
             subs.remove(&(link, sub));
         }
         self.subscribed.retain(|_, subs| !subs.is_empty());
+        Some(old)
     }
 
     /// Something in these families of that owner is new.
@@ -121,22 +122,48 @@ impl Db {
             .flat_map(|shard| shard.families().map(|(family, _)| family.clone()))
             .collect();
         if shown {
-            return self.mark_subscribers(owner, &families);
+            self.mark_subscribers(owner, &families);
         }
         let subscribed = &self.subscribed;
         let all: BTreeSet<(LinkId, u64)> = subscribed.values().flatten().copied().collect();
         for (link, id) in all {
             if let Some((_, attached)) = self.attached(link)
                 && let Some(sub) = attached.subs.get_mut(&id)
+                && sub.feed.is_known(owner)
             {
-                sub.first.remove(owner);
-                if let Some(life) = sub.feed.forget(owner) {
+                if shown {
+                    // the reader has it from elsewhere, be it in this family or not
+                    sub.feed.mark(owner);
+                } else if let Some(life) = sub.feed.forget(owner) {
+                    sub.first.remove(owner);
                     sub.gone.push_back((owner.clone(), life));
                 }
                 attached.wake(id);
                 self.ready.insert(link);
             }
         }
+    }
+
+    /// This node is synced: those who asked before wait to hear that.
+    pub(super) fn wake_subscribers(&mut self) {
+        for (link, state) in &mut self.links {
+            if let Role::Attached(attached) = &mut state.role {
+                let ids: Vec<u64> = attached.subs.keys().copied().collect();
+                ids.into_iter().for_each(|id| attached.wake(id));
+                self.ready.insert(*link);
+            }
+        }
+    }
+
+    /// The version of the shard of that life of a node, which is there afterwards; of an older life it is gone at once.
+    /// `None`: a later life is known.
+    pub(super) fn open_shard(&mut self, node: &NodeId, life: Incarnation) -> Option<u64> {
+        let is_older = |shard: &Shard| shard.life() < life;
+        if self.store.shard(node).is_some_and(is_older) && self.store.is_shown(node) {
+            self.store.set_shown(node, false);
+            self.shown_changed(node, false);
+        }
+        self.store.open(node, life).map(|shard| shard.version())
     }
 
     /// Those who own keys that others own too are told so.

@@ -7,8 +7,9 @@ use crate::proto::{
     db::{
         clock::Stamp,
         item::{self, Packed},
-        name::{self, Family, WriteRefused, system},
+        name::{self, Family, Key, WriteRefused, system},
         shard::Entry,
+        store::Found,
     },
     id::NodeId,
     limits::Now,
@@ -74,23 +75,39 @@ impl Db {
         Ok(self.erase(family, keys, now))
     }
 
+    /// What this node owns under that key, be it what shows or not.
+    pub fn owned(&self, family: &Family, key: &str) -> Option<Found> {
+        let entry = self
+            .store
+            .shard(&self.config.node)?
+            .get(family.as_str(), key)?;
+        Some(Found {
+            owner: self.config.node.clone(),
+            stamp: entry.stamp,
+            value: entry.value.clone()?,
+            seq: entry.seq,
+        })
+    }
+
     /// Removes a key if it is still what that change made it.
     pub fn remove_if(&mut self, family: &Family, key: &str, seq: u64, now: Now) -> bool {
         let own = self.store.shard(&self.config.node);
         let entry = own.and_then(|shard| shard.get(family.as_str(), key));
-        entry.is_some_and(|entry| entry.seq == seq) && self.erase(family, &[key], now) > 0
+        let is_it = |now: u64| now == seq || self.leaf.renumbered.get(&now) == Some(&seq);
+        entry.is_some_and(|entry| is_it(entry.seq)) && self.erase(family, &[key], now) > 0
     }
 
     /// What became of that change: at once where this node is global, or its home has answered. Where it has not,
     /// [`Output::Written`](super::Output::Written) comes for it.
-    pub fn wait_for(&mut self, seq: u64) -> Option<Result<(), WriteRefused>> {
-        if let Some(why) = self.leaf.refused.get(&seq) {
+    pub fn wait_for(&mut self, known: u64) -> Option<Result<(), WriteRefused>> {
+        if let Some(why) = self.leaf.refused.get(&known) {
             return Some(Err(why.clone()));
         }
+        let seq = self.leaf.number_now(known);
         if self.config.global || seq <= self.leaf.applied {
             return Some(Ok(()));
         }
-        self.waits.insert(seq);
+        self.waits.insert(seq, known);
         None
     }
 
@@ -138,14 +155,21 @@ impl Db {
 
     /// Writes an entry of this node's own shard, unchecked.
     pub(super) fn write(&mut self, family: &Family, key: &str, value: Packed, now: Now) {
-        let stamp = self.clock.tick(now.wall_ms);
+        let key = Key::from(key);
+        // it may have been too far ahead when it came, and the clock set back since (R7)
+        let shows = match self.leaf.standing(family) {
+            Some(sub) => sub.store.get(family, &key),
+            None => self.store.get(family, &key),
+        };
+        let replaces = shows.map(|found| found.stamp).unwrap_or_default();
+        let stamp = self.clock.tick(now.wall_ms, replaces);
         let me = self.config.node.clone();
         let mut seq = 0;
         self.store.with_shard(&me, |shard| seq = shard.next_seq());
         let value = Some(value);
         let entry = Entry { seq, stamp, value };
-        self.mirror(family, key, &entry);
-        self.store.put(&me, family, &key.into(), entry);
+        self.mirror(family, &key, &entry);
+        self.store.put(&me, family, &key, entry);
         self.own_changed(family, now);
     }
 
