@@ -67,6 +67,11 @@ pub(crate) fn millis(time: std::time::Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// Without what is below a millisecond, for a time that may be told.
+pub(crate) fn whole_millis(time: std::time::Duration) -> std::time::Duration {
+    std::time::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// Rows of a table as lines, each column as wide as its widest cell.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     let mut widths: Vec<usize> = Vec::new();

@@ -10,7 +10,7 @@ use crate::{
         args::RemoteArgs,
         exit::{Exit, Failure, OrExit, Outcome},
         node::{builder, db_failure, death, tell_home},
-        output::Output,
+        output::{Output, whole_millis},
     },
 };
 
@@ -262,7 +262,7 @@ impl Remote {
                     while let Some(event) = next_now(events).await {
                         refusals.note(&event);
                     }
-                    return Err(refusals.or(Exit::Unreachable, || format!("no link with {target}: {reason}")));
+                    return Err(refusals.or(Exit::Unreachable, || death(&PortId::of_node(target.clone()), &reason).error.to_string()));
                 }
                 () = tokio::time::sleep_until(self.deadline) => {
                     return Err(refusals.or(Exit::Unreachable, || {
@@ -291,7 +291,12 @@ impl Remote {
 
     /// What is left of the timeout.
     pub(crate) fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        whole_millis(self.deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Half of that, for a question after which there is another.
+    pub(crate) fn half(&self) -> Duration {
+        whole_millis(self.left() / 2)
     }
 
     /// A round trip through the mesh to that node: a port that never was is reported as such by the node itself. What

@@ -16,6 +16,7 @@ use tokio::{
     sync::{Notify, broadcast, oneshot, watch},
 };
 
+use self::told::Told;
 use super::{DbLinks, NodePorts, clock::Clock, events::NodeEvent, mesh::Mesh};
 use crate::proto::{
     db::{
@@ -30,6 +31,7 @@ use crate::proto::{
 
 mod access;
 mod homeless;
+mod told;
 mod wiring;
 
 /// What the database needs of the mesh.
@@ -72,8 +74,8 @@ struct State {
     writes: HashMap<u64, Vec<oneshot::Sender<Result<(), WriteRefused>>>>,
     readers: HashMap<WatchId, Reader>,
     seeds: BTreeSet<NodeId>,
-    /// Linked nodes that say that they are global.
-    globals: HashMap<LinkId, NodeId>,
+    /// Linked nodes, and whether they say that they are global.
+    linked: HashMap<LinkId, (NodeId, bool)>,
     /// When the timer runs out.
     timer: Option<Duration>,
 }
@@ -110,6 +112,7 @@ pub struct DbHost {
     synced: watch::Sender<bool>,
     home: watch::Sender<Option<NodeId>>,
     events: broadcast::Sender<NodeEvent>,
+    told: Told<Output>,
     runtime: Handle,
 }
 
@@ -137,6 +140,7 @@ impl DbHost {
             synced: watch::Sender::new(false),
             home: watch::Sender::new(None),
             events,
+            told: Told::new(),
             runtime: Handle::current(),
         })
     }
@@ -223,22 +227,25 @@ impl DbHost {
         let state = guard.as_mut()?;
         let now = self.clock.now();
         let done = work(state, now);
-        let after = self.pump(state);
+        let wakers = self.pump(state);
         drop(guard);
-        self.follow(after);
+        for waker in wakers {
+            waker.wake();
+        }
+        self.told.tell(|output| self.follow(output));
         Some(done)
     }
 
-    /// What the engine asks for: what may be done under its lock is done.
-    fn pump(&self, state: &mut State) -> After {
-        let mut after = After::default();
+    /// What the engine asks for: what may be done under its lock is done. Who is to be woken without it.
+    fn pump(&self, state: &mut State) -> Vec<Waker> {
+        let mut wakers = Vec::new();
         let links = self.links.get().and_then(Weak::upgrade);
         while let Some(output) = state.db.poll_output() {
             match output {
                 Output::Changed(id) => {
                     if let Some(reader) = state.readers.get_mut(&id) {
                         reader.ready = true;
-                        after.wakers.extend(reader.waker.take());
+                        wakers.extend(reader.waker.take());
                     }
                 }
                 Output::Answer(id, found) => {
@@ -252,7 +259,7 @@ impl DbHost {
                         let _ = to.send(result.clone());
                     }
                 }
-                other => after.outputs.push(other),
+                other => self.told.push(other),
             }
         }
         let ready = state.db.take_ready();
@@ -272,7 +279,7 @@ impl DbHost {
                 self.timer.notify_one();
             }
         }
-        after
+        wakers
     }
 
     fn transmit(&self, state: &mut State, links: &dyn Links, link: LinkId) {
@@ -286,69 +293,57 @@ impl DbHost {
     }
 
     /// What has to be done without the lock.
-    fn follow(&self, after: After) {
+    fn follow(&self, output: Output) {
         let links = self.links.get().and_then(Weak::upgrade);
-        for waker in after.wakers {
-            waker.wake();
-        }
-        for output in after.outputs {
-            let event = match output {
-                Output::Want(node) => {
-                    if let Some(links) = &links {
-                        links.want(&node);
-                    }
-                    continue;
+        let event = match output {
+            Output::Want(node) => {
+                if let Some(links) = &links {
+                    links.want(&node);
                 }
-                Output::Keep(node, keep) => {
-                    if let Some(links) = &links {
-                        links.keep(&node, keep);
-                    }
-                    continue;
+                return;
+            }
+            Output::Keep(node, keep) => {
+                if let Some(links) = &links {
+                    links.keep(&node, keep);
                 }
-                Output::Home(home) => {
-                    if let Some(links) = &links {
-                        links.set_attached(home.is_some());
-                    }
-                    tracing::info!(node = %self.config.node, home = home.as_ref().map(|h| h.as_str()), "home");
-                    self.home.send_replace(home.clone());
-                    NodeEvent::Home(home)
+                return;
+            }
+            Output::Home(home) => {
+                if let Some(links) = &links {
+                    links.set_attached(home.is_some());
                 }
-                Output::Synced => {
-                    tracing::info!(node = %self.config.node, "the database is complete");
-                    self.synced.send_replace(true);
-                    continue;
+                tracing::info!(node = %self.config.node, home = home.as_ref().map(|h| h.as_str()), "home");
+                self.home.send_replace(home.clone());
+                NodeEvent::Home(home)
+            }
+            Output::Synced => {
+                tracing::info!(node = %self.config.node, "the database is complete");
+                self.synced.send_replace(true);
+                return;
+            }
+            Output::Refused(family, key, why) => {
+                tracing::warn!(%family, key = &*key, %why, "the home refused an entry");
+                NodeEvent::DbRefused { family, key, why }
+            }
+            Output::Conflict(family, key, owners) => {
+                tracing::debug!(%family, key = &*key, ?owners, "several nodes own one key");
+                NodeEvent::DbConflict {
+                    family,
+                    key,
+                    owners,
                 }
-                Output::Refused(family, key, why) => {
-                    tracing::warn!(%family, key = &*key, %why, "the home refused an entry");
-                    NodeEvent::DbRefused { family, key, why }
-                }
-                Output::Conflict(family, key, owners) => {
-                    tracing::debug!(%family, key = &*key, ?owners, "several nodes own one key");
-                    NodeEvent::DbConflict {
-                        family,
-                        key,
-                        owners,
-                    }
-                }
-                Output::NotGlobal(node, text) => {
-                    tracing::warn!(peer_node = %node, text, "not taken for a global node");
-                    NodeEvent::NotGlobal { node, text }
-                }
-                Output::Skew(node, ms) => {
-                    tracing::warn!(peer_node = %node, ahead_ms = ms, "its clock and this node's differ");
-                    NodeEvent::ClockSkew { node, ms }
-                }
-                Output::Changed(_) | Output::Answer(..) | Output::Written(..) => continue,
-            };
-            // nobody may listen
-            let _ = self.events.send(event);
-        }
+            }
+            Output::NotGlobal(node, text) => {
+                tracing::warn!(peer_node = %node, text, "not taken for a global node");
+                NodeEvent::NotGlobal { node, text }
+            }
+            Output::Skew(node, ms) => {
+                tracing::warn!(peer_node = %node, ahead_ms = ms, "its clock and this node's differ");
+                NodeEvent::ClockSkew { node, ms }
+            }
+            Output::Changed(_) | Output::Answer(..) | Output::Written(..) => return,
+        };
+        // nobody may listen
+        let _ = self.events.send(event);
     }
-}
-
-/// What has to be done without the lock.
-#[derive(Default)]
-struct After {
-    outputs: Vec<Output>,
-    wakers: Vec<Waker>,
 }

@@ -10,8 +10,8 @@ use crate::{
     cli::{
         args::RemoteArgs,
         exit::Outcome,
-        node::{db_failure, mode_text},
-        output::{Output, aligned, millis},
+        node::{call_failure, db_failure, mode_text},
+        output::{Output, aligned, millis, whole_millis},
         remote::Remote,
     },
 };
@@ -144,7 +144,8 @@ fn listed(node: MeshNode) -> Seen {
 
 async fn ask_all(remote: &Remote, nodes: Vec<MeshNode>) -> Vec<Seen> {
     let limit = Arc::new(Semaphore::new(AT_ONCE));
-    let deadline = Instant::now() + remote.left();
+    // the other half is for the homes of private ones
+    let deadline = Instant::now() + remote.half();
     let mut asked = JoinSet::new();
     let mut seen = Vec::new();
     for node in nodes {
@@ -159,7 +160,7 @@ async fn ask_all(remote: &Remote, nodes: Vec<MeshNode>) -> Vec<Seen> {
         asked.spawn(async move {
             let _permit = limit.acquire().await;
             let left = deadline.saturating_duration_since(Instant::now());
-            ask(&me, node, left.min(ANSWER)).await
+            ask(&me, node, whole_millis(left).min(ANSWER)).await
         });
     }
     while let Some(answer) = asked.join_next().await {
@@ -206,9 +207,20 @@ async fn ask_homes(remote: &Remote, seen: &mut [Seen]) {
             None => seen.error = Some("it has no home now".to_owned()),
         }
     }
-    for (home, private) in homes {
-        let report = remote.node.report(&home, remote.left().min(ANSWER)).await;
-        for seen in private {
+    let mut asked = JoinSet::new();
+    for home in homes.keys().cloned() {
+        let (me, time) = (remote.node.clone(), remote.left().min(ANSWER));
+        asked.spawn(async move {
+            let report = me.report(&home, time).await.map_err(|error| {
+                let failure = call_failure(&PortId::of_node(home.clone()), error);
+                format!("its home: {:#}", failure.error)
+            });
+            (home, report)
+        });
+    }
+    while let Some(answer) = asked.join_next().await {
+        let Ok((home, report)) = answer else { continue };
+        for seen in homes.remove(&home).unwrap_or_default() {
             match &report {
                 Ok(report) => {
                     let mut links = report.links.iter();
@@ -216,7 +228,7 @@ async fn ask_homes(remote: &Remote, seen: &mut [Seen]) {
                     seen.rtt = link.as_ref().and_then(|link| link.rtt);
                     seen.link = link.map(|link| (link, home.clone()));
                 }
-                Err(error) => seen.error = Some(format!("its home {home}: {error}")),
+                Err(error) => seen.error = Some(error.clone()),
             }
         }
     }

@@ -55,8 +55,16 @@ fn why(state: &State, seeds: usize) -> Option<String> {
         let nodes: BTreeSet<&str> = nodes.map(NodeId::as_str).take(5).collect();
         nodes.into_iter().collect::<Vec<_>>().join(", ")
     };
-    let global = names(&mut state.globals.values());
-    let answered = names(&mut state.seeds.iter());
+    let linked = state.linked.values();
+    let global = names(
+        &mut linked
+            .clone()
+            .filter_map(|(node, global)| global.then_some(node)),
+    );
+    let mut seeded = linked
+        .map(|(node, _)| node)
+        .filter(|node| state.seeds.contains(*node));
+    let (answering, answered) = (names(&mut seeded), names(&mut state.seeds.iter()));
     Some(if seeds == 0 {
         "this node is no global node and has no seed: give it the address of a global node as a seed, or let it be \
          global"
@@ -69,9 +77,14 @@ fn why(state: &State, seeds: usize) -> Option<String> {
     } else if answered.is_empty() {
         "none of the seeds answers: see that a global node runs there and lets this one in"
             .to_owned()
+    } else if answering.is_empty() {
+        format!(
+            "no node at the seeds is linked any more ({answered} was): see that a global node runs there and lets this one \
+             in, or give the addresses of several as seeds"
+        )
     } else {
         format!(
-            "the nodes that answer at the seeds ({answered}) are no global nodes: start one of them as a global node, \
+            "the nodes that answer at the seeds ({answering}) are no global nodes: start one of them as a global node, \
              or give the address of one as a seed"
         )
     })

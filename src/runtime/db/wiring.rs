@@ -43,7 +43,7 @@ impl DbLinks for DbHost {
             writes: HashMap::new(),
             readers: HashMap::new(),
             seeds: BTreeSet::new(),
-            globals: HashMap::new(),
+            linked: HashMap::new(),
             timer: None,
         });
         let (host, timer, clock) = (self.me.clone(), self.timer.clone(), self.clock);
@@ -82,9 +82,8 @@ impl DbLinks for DbHost {
                 let seeds = state.seeds.clone();
                 state.db.set_seeds(seeds, now);
             }
-            if features.iter().any(|feature| feature == GLOBAL) {
-                state.globals.insert(link, node.clone());
-            }
+            let global = features.iter().any(|feature| feature == GLOBAL);
+            state.linked.insert(link, (node.clone(), global));
             state
                 .db
                 .handle_link_up(link, node, incarnation, features, now);
@@ -94,7 +93,7 @@ impl DbLinks for DbHost {
     fn link_down(&self, link: LinkId, _node: &NodeId, reason: &CloseReason) {
         let orderly = matches!(reason, CloseReason::PeerShutdown);
         self.with(|state, now| {
-            state.globals.remove(&link);
+            state.linked.remove(&link);
             state.db.handle_link_down(link, orderly, now);
         });
     }

@@ -220,6 +220,32 @@ fn nodes_tells_those_that_do_not_answer() {
     );
     assert!(!hung["error"].as_str().unwrap().is_empty());
     assert_eq!(row(&nodes, "node", "g2")["state"], "up");
+    // it does not use up the time of those that are asked after it
+    let private = row(&nodes, "node", "p");
+    assert_eq!(
+        (&private["identity"]["proved_to"], &private["error"]),
+        (&"g1".into(), &Json::Null)
+    );
+}
+
+// R5, R6
+#[cfg(unix)]
+#[test]
+fn a_command_that_watches_tells_of_its_homes() {
+    let mut mesh = Mesh::new();
+    let nodes = mesh.ask_json(&["nodes", "--no-ping"]);
+    let g2 = row(&nodes, "node", "g2")["addrs"][0].as_str().unwrap();
+    let watch = ["--json", "db", "watch", "conf", "--seed", g2];
+    let watch = Running::start(&mut mesh.command(&watch));
+    let first = watch.error_line(&["attached to g"]);
+    watch.line(&["\"synced\""]);
+    let (lost, next) = match first.ends_with("g1") {
+        true => (0, "g2"),
+        false => (1, "g1"),
+    };
+    mesh.nodes[lost].signal("KILL");
+    watch.line(&[r#""event":"home","node":null"#]);
+    watch.line(&[r#""event":"home","node":"#, next]);
 }
 
 #[test]
@@ -398,6 +424,10 @@ fn only_a_node_with_db_admin_takes_orders_and_only_about_its_own_entries() {
         told.contains("g2 takes no orders") && told.contains("--db-admin"),
         "{told}"
     );
+    assert!(
+        !told.contains("WARN"),
+        "it is said once, by the command: {told}"
+    );
     let told = mesh.stderr(&["db", "remove", "conf", "k", "--on", "g2"], 6);
     assert!(told.contains("g2 takes no orders"), "{told}");
     mesh.stderr(&["db", "set", "conf", "k", "1", "--on", "nobody"], 3);
@@ -440,7 +470,19 @@ fn only_a_node_with_db_admin_takes_orders_and_only_about_its_own_entries() {
         [json!({"removed": ["k", "l"], "family": "conf", "owner": "b"})]
     );
     mesh.stderr(&["db", "get", "conf", "k"], 3);
-    mesh.stderr(&["db", "remove", "conf", "k", "--on", "b"], 3);
+    let told = mesh.stderr(&["db", "remove", "conf", "k", "--on", "b"], 3);
+    assert!(told.contains("b owns no k in the family conf"), "{told}");
+    // a key twice is one key
+    mesh.ask(&["db", "set", "conf", "k", "1", "--on", "b"])
+        .code(0);
+    let told = mesh.stderr(&["db", "remove", "conf", "k", "m", "--on", "b"], 3);
+    assert!(
+        told.contains("b owns only 1 of k, m in the family conf"),
+        "{told}"
+    );
+    mesh.ask(&["db", "set", "conf", "k", "1", "--on", "b"])
+        .code(0);
+    mesh.ask(&["db", "remove", "conf", "k", "k"]).code(0);
 }
 
 // R3

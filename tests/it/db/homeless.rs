@@ -51,6 +51,10 @@ async fn a_node_without_a_home_says_why_and_what_to_do() {
     assert_eq!(warnings(&log, "plain").len(), 1);
     g.shutdown(Duration::from_secs(1)).await;
     eventually("it warns again", || warnings(&log, "plain").len() == 2).await;
+    let told = warnings(&log, "plain").pop();
+    assert!(
+        told.is_some_and(|told| told.contains("no node at the seeds is linked any more (g was)"))
+    );
     let g = start(&network, "g", &[]).await;
     within(plain.db().ready()).await.unwrap();
     drop(g);

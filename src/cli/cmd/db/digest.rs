@@ -109,10 +109,10 @@ async fn ask_until_same(remote: &Remote) -> Outcome<(Answers, bool)> {
             .map(|node| node.node);
         let mut asked = JoinSet::new();
         for node in globals {
-            let (me, left) = (remote.node.clone(), remote.left());
+            // the other half is for a second question
+            let (me, time) = (remote.node.clone(), remote.half());
             asked.spawn(async move {
-                // the other half is for a second question
-                let digest = me.db_digest(&node, left / 2).await;
+                let digest = me.db_digest(&node, time).await;
                 (node, digest)
             });
         }
