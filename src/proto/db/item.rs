@@ -48,10 +48,19 @@ impl Packed {
             message_bytes_max: max + 1,
             ..limits.clone()
         };
-        let message = Message::encode(&[what], &bounds).map_err(|error| match error {
+        let refused = |error| match error {
             EncodeError::TooLarge { bytes, .. } => too_large(bytes.saturating_sub(1)),
             EncodeError::NotEncodable(text) => WriteRefused::NotEncodable(text),
-        })?;
+        };
+        let mut message = Message::encode(&[what], &bounds).map_err(refused)?;
+        // numbers, bytes and texts have one form; the fields of a type are in the type's order, and others have a value as it
+        // is written when its type is not known
+        if message.bytes().get(1).is_none_or(|head| head >> 5 >= 4) {
+            let untyped: Raw = message
+                .decode(&bounds)
+                .map_err(|error| WriteRefused::NotEncodable(error.to_string()))?;
+            message = Message::encode(&untyped, &bounds).map_err(refused)?;
+        }
         Ok(Packed(message.bytes().as_ref().into()))
     }
 

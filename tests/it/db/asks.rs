@@ -108,7 +108,15 @@ async fn a_node_tells_its_links_and_its_sums_to_whom_asks() {
         );
     }
 
-    let entry = g1.db().set("f", "k", &1).unwrap();
+    // fields are in no order
+    #[derive(serde::Serialize)]
+    struct Shape {
+        width: f32,
+        area: u64,
+    }
+    let (width, area) = (0.5, 1);
+    let shape = Shape { width, area };
+    let entry = g1.db().set("f", "k", &shape).unwrap();
     let digest = async |node: &Node| l.db_digest(node.id(), LONG).await.unwrap();
     until("the same", async || {
         let (one, other) = (digest(&g1).await, digest(&g2).await);

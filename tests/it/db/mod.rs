@@ -9,6 +9,7 @@ mod child;
 mod homeless;
 mod liars;
 mod members;
+mod node_port;
 #[cfg(unix)]
 mod processes;
 mod proxy;
