@@ -159,6 +159,16 @@ pub(crate) fn tell_home(home: Option<&NodeId>, out: Output) {
     out.data(human, &serde_json::json!({"event": "home", "node": home}));
 }
 
+/// What proved who is at the other end of a link, and in which mode.
+pub(crate) fn proof_text(link: &LinkInfo) -> String {
+    let (mode, proof) = (mode_text(link.mode), &link.proof);
+    if proof.starts_with(mode) {
+        proof.clone()
+    } else {
+        format!("{mode}: {proof}")
+    }
+}
+
 /// A link as JSON.
 pub(crate) fn link_json(link: &LinkInfo) -> serde_json::Value {
     serde_json::json!({

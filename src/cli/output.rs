@@ -72,6 +72,11 @@ pub(crate) fn whole_millis(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// `1 port`, `2 ports`.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// Rows of a table as lines, each column as wide as its widest cell.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     let mut widths: Vec<usize> = Vec::new();

@@ -10,7 +10,7 @@ use crate::{
     cli::{
         args::RemoteArgs,
         exit::Outcome,
-        node::{call_failure, db_failure, mode_text},
+        node::{call_failure, db_failure, mode_text, proof_text},
         output::{Output, aligned, millis, whole_millis},
         remote::Remote,
     },
@@ -79,7 +79,7 @@ impl Seen {
         };
         let addrs = Some(node.addrs.join(" ")).filter(|addrs| !addrs.is_empty());
         let proof = self.link.as_ref().map(|(link, to)| {
-            let proof = format!("{}: {}", mode_text(link.mode), link.proof);
+            let proof = proof_text(link);
             match self.state {
                 State::Private => format!("{proof} (says {to})"),
                 _ => proof,

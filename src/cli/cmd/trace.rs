@@ -9,8 +9,8 @@ use crate::{
     cli::{
         args::RemoteArgs,
         exit::Outcome,
-        node::{call_failure, db_failure, link_json, mode_text},
-        output::{Output, aligned, millis},
+        node::{call_failure, db_failure, link_json, proof_text},
+        output::{Output, aligned, counted, millis},
         remote::Remote,
     },
 };
@@ -94,10 +94,14 @@ fn text(report: &NodeReport, mesh: &Mesh<'_>, me: &NodeId) -> String {
     let mut lines = vec![
         format!("{}, {home}, {at}", report.node),
         format!(
-            "├─ version {}, incarnation {}, {} ports, {} bytes in, {} bytes out",
-            report.version, report.incarnation, report.ports, report.bytes_in, report.bytes_out
+            "├─ version {}, incarnation {}, {}, {} bytes in, {} bytes out",
+            report.version,
+            report.incarnation,
+            counted(report.ports, "port", "ports"),
+            report.bytes_in,
+            report.bytes_out
         ),
-        format!("├─ {} links", report.links.len()),
+        format!("├─ {}", counted(report.links.len() as u64, "link", "links")),
     ];
     let rows: Vec<Vec<String>> = report
         .links
@@ -113,8 +117,8 @@ fn text(report: &NodeReport, mesh: &Mesh<'_>, me: &NodeId) -> String {
                 format!("{}{note}", link.node),
                 format!("{} {}", direction(link), link.addr),
                 rtt.unwrap_or_else(|| "-".to_owned()),
-                format!("{:.1} s", link.age.as_secs_f64()),
-                format!("{}: {}", mode_text(link.mode), link.proof),
+                format!("up {:.1} s", link.age.as_secs_f64()),
+                proof_text(link),
             ]
         })
         .collect();

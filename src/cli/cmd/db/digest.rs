@@ -9,7 +9,7 @@ use crate::{
         args::RemoteArgs,
         exit::{Exit, Failure, Outcome},
         node::{call_failure, db_failure},
-        output::{Output, aligned},
+        output::{Output, aligned, counted},
         remote::{AGAIN, Remote},
     },
 };
@@ -64,8 +64,7 @@ async fn compare(remote: &Remote, out: Output) -> Outcome {
     let nodes = digests.len();
     if !same {
         let text = format!(
-            "the {nodes} global nodes do not hold the same; is it so again in a minute, trace them: portmesh trace NODE \
-             shows whether they are linked"
+            "the {nodes} global nodes do not hold the same; if that lasts, see whether they are linked: portmesh trace NODE"
         );
         return Err(Failure::new(Exit::Failed, text));
     }
@@ -84,8 +83,16 @@ fn print(digests: &[DbDigest], out: Output) {
             vec![
                 it.node.to_string(),
                 it.digest.clone(),
-                format!("{} entries of {} nodes", it.entries, it.owners),
-                format!("{} entries held, {} bytes", it.held_entries, it.held_bytes),
+                format!(
+                    "{} of {}",
+                    counted(it.entries, "entry", "entries"),
+                    counted(it.owners, "node", "nodes")
+                ),
+                format!(
+                    "holds {}, {} bytes",
+                    counted(it.held_entries, "entry", "entries"),
+                    it.held_bytes
+                ),
             ]
         })
         .collect();
