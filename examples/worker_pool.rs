@@ -256,7 +256,9 @@ async fn main() -> Res {
             let node = builder("worker")?.listen("*:*").seed(addr).start().await?;
             work_on(&node)?;
             node.db().ready().await?;
-            println!("{} is attached to {:?}", node.id(), node.db().home());
+            if let Some(home) = node.db().home() {
+                println!("{} is attached to {home}", node.id());
+            }
             until_interrupted(node).await
         }
         ["client", "--seed", addr] => {

@@ -13,6 +13,8 @@ use crate::proto::{
 
 /// Links in one answer, so that its size has a bound.
 const LINKS_MAX: usize = 128;
+/// Links that are taken of one node: no node has more, whatever it says.
+const TOLD_MAX: usize = 100_000;
 /// The messages of the node port.
 pub(super) const LINKS: &str = "links";
 pub(super) const DB_DIGEST: &str = "db_digest";
@@ -220,7 +222,7 @@ impl Node {
             // in order, whatever it says, so that it comes to an end
             links.extend(told.filter(|link| after.as_ref().is_none_or(|after| link.node > *after)));
             let grew = links.last().map(|link| &link.node) > after.as_ref();
-            if page.more && grew {
+            if page.more && grew && links.len() < TOLD_MAX {
                 continue;
             }
             return Ok(NodeReport {

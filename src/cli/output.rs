@@ -48,7 +48,7 @@ impl Output {
             let text = text.to_string();
             writeln!(err, "{}", serde_json::json!({"error": text, "exit": exit}))
         } else {
-            writeln!(err, "portmesh: {text}")
+            writeln!(err, "portmesh: {}", plain(text))
         };
     }
 
@@ -72,6 +72,12 @@ pub(crate) fn whole_millis(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// A text that others may have written, on one line and without the terminal's magic.
+pub(crate) fn plain(text: impl std::fmt::Display) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.to_string().chars().map(shown).collect()
+}
+
 /// `1 port`, `2 ports`.
 pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
@@ -79,8 +85,10 @@ pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
 
 /// Rows of a table as lines, each column as wide as its widest cell.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+    let plain_row = |row: &Vec<String>| Vec::from_iter(row.iter().map(plain));
+    let rows = Vec::from_iter(rows.iter().map(plain_row));
     let mut widths: Vec<usize> = Vec::new();
-    for row in rows {
+    for row in &rows {
         widths.resize(widths.len().max(row.len()), 0);
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
@@ -101,8 +109,8 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let row = |cells: &[&str]| cells.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let rows = [row(&["a", "long", "x"]), row(&["bcd", "é", ""])];
-        assert_eq!(aligned(&rows), ["a    long  x", "bcd  é"]);
+        let rows = [row(&["a", "long", "x"]), row(&["b\nd", "é", ""])];
+        assert_eq!(aligned(&rows), ["a    long  x", "b\u{fffd}d  é"]);
         assert!(aligned(&[]).is_empty());
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         cmd::db::admin,
         exit::{Exit, OrExit, Outcome},
         node::{builder, link_json, tell_home},
-        output::Output,
+        output::{Output, plain},
         signals::stop_signal,
         values::json as to_json,
     },
@@ -170,14 +170,15 @@ fn tell(event: &NodeEvent, out: Output) {
             let names: Vec<_> = owners.iter().map(NodeId::as_str).collect();
             out.data(
                 format!(
-                    "conflict: {key} of {family} has several owners, the first of which shows: {}",
+                    "conflict: {} of {family} has several owners, the first of which shows: {}",
+                    plain(key),
                     names.join(", ")
                 ),
                 &json!({"event": "conflict", "family": family.as_str(), "key": key.as_ref(), "owners": owners}),
             );
         }
         NodeEvent::NotGlobal { node, text } => out.data(
-            format!("not global: {node}: {text}"),
+            format!("not global: {node}: {}", plain(text)),
             &json!({"event": "not_global", "node": node, "reason": text}),
         ),
         NodeEvent::ClockSkew { node, ms } => out.data(

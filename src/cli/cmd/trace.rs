@@ -10,7 +10,7 @@ use crate::{
         args::RemoteArgs,
         exit::Outcome,
         node::{call_failure, db_failure, link_json, proof_text},
-        output::{Output, aligned, counted, millis},
+        output::{Output, aligned, counted, millis, plain},
         remote::Remote,
     },
 };
@@ -89,13 +89,13 @@ fn text(report: &NodeReport, mesh: &Mesh<'_>, me: &NodeId) -> String {
     };
     let at = match &report.advertised[..] {
         [] => "listens nowhere".to_owned(),
-        addrs => format!("reached at {}", addrs.join(", ")),
+        addrs => format!("reached at {}", plain(addrs.join(", "))),
     };
     let mut lines = vec![
         format!("{}, {home}, {at}", report.node),
         format!(
             "├─ version {}, incarnation {}, {}, {} bytes in, {} bytes out",
-            report.version,
+            plain(&report.version),
             report.incarnation,
             counted(report.ports, "port", "ports"),
             report.bytes_in,

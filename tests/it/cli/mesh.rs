@@ -461,6 +461,17 @@ fn only_a_node_with_db_admin_takes_orders_and_only_about_its_own_entries() {
         .stderr;
     assert!(told.contains("the limit is 262144"), "{told}");
 
+    // a key that would write on the terminal of who reads
+    let magic = "\u{1b}[2J\nforged";
+    mesh.ask(&["db", "set", "magic", magic, "1", "--on", "b"])
+        .code(0);
+    let shown = "\u{fffd}[2J\u{fffd}forged";
+    let told = mesh.ask(&["db", "keys", "magic"]).code(0).stdout;
+    assert_eq!(told, format!("{shown}\n"));
+    let told = mesh.ask(&["db", "family", "magic"]).code(0).stdout;
+    assert_eq!(told, format!("{shown} = 1 (b)\n"));
+    assert_eq!(mesh.ask_json(&["db", "keys", "magic"])[0]["key"], magic);
+
     // nothing is removed where one of the keys is not there
     mesh.stderr(&["db", "remove", "conf", "k", "m"], 3);
     mesh.ask(&["db", "get", "conf", "k"]).code(0);

@@ -13,7 +13,7 @@ use crate::{
     cli::{
         args::RemoteArgs,
         exit::Outcome,
-        output::Output,
+        output::{Output, plain},
         values::{self, json_of},
     },
 };
@@ -110,5 +110,10 @@ fn entry_json(family: &Family, key: &str, value: &DbValue) -> Json {
 
 /// An entry for people.
 fn entry_text(key: &str, value: &DbValue) -> String {
-    format!("{key} = {} ({})", json_of(&value.value()), value.owner())
+    format!(
+        "{} = {} ({})",
+        plain(key),
+        json_of(&value.value()),
+        value.owner()
+    )
 }

@@ -8,7 +8,7 @@ use crate::{
     cli::{
         exit::{Exit, Failure, Outcome},
         node::db_failure,
-        output::Output,
+        output::{Output, plain},
         remote::Remote,
         values::json_of,
     },
@@ -34,7 +34,7 @@ pub(super) async fn keys(args: ReadFamily, out: Output) -> Outcome {
     for (key, value) in entries(&args, out).await? {
         let family = args.family.as_str();
         out.data(
-            &key,
+            plain(&key),
             &json!({"family": family, "key": key, "owner": value.owner()}),
         );
     }

@@ -9,7 +9,7 @@ use crate::{
         args::RemoteArgs,
         exit::{Exit, Failure, Outcome},
         node::db_failure,
-        output::Output,
+        output::{Output, plain},
         remote::{Home, Remote},
         signals::stop_signal,
         values::json_of,
@@ -88,7 +88,7 @@ fn in_words(family: &Family, event: &DbEvent) -> (String, Json) {
         DbEvent::Added { key, value } => with_entry("added", key, value),
         DbEvent::Changed { key, value } => with_entry("changed", key, value),
         DbEvent::Deleted { key } => (
-            format!("deleted {key}"),
+            format!("deleted {}", plain(key)),
             json!({"event": "deleted", "family": name, "key": key}),
         ),
         DbEvent::Conflict { key, values } => {
@@ -101,7 +101,7 @@ fn in_words(family: &Family, event: &DbEvent) -> (String, Json) {
                 .map(|value| entry_json(family, key, value))
                 .collect();
             (
-                format!("conflict {key}: {}", all.join(", ")),
+                format!("conflict {}: {}", plain(key), all.join(", ")),
                 json!({"event": "conflict", "family": name, "key": key, "values": values}),
             )
         }
