@@ -15,6 +15,7 @@ use self::{
 };
 use super::{
     clock::{Clock, DRIFT_MAX_MS},
+    deadlines::Deadlines,
     item::Item,
     name::{Family, Key, WriteRefused},
     roster::Roster,
@@ -156,7 +157,7 @@ pub struct Db {
     seeds_tried: bool,
     globals: BTreeMap<NodeId, KnownGlobal>,
     /// Nodes that do not show: when their shards are forgotten.
-    retained: BTreeMap<NodeId, Duration>,
+    retained: Deadlines,
     synced: bool,
     /// When what this node has is told again to the other global nodes.
     exchange: Duration,
@@ -189,7 +190,7 @@ impl Db {
             seeds: BTreeSet::new(),
             seeds_tried: false,
             globals: BTreeMap::new(),
-            retained: BTreeMap::new(),
+            retained: Deadlines::default(),
             synced: false,
             exchange: now.mono + globals::EXCHANGE,
             next_id: 1,
@@ -377,7 +378,7 @@ impl Db {
             .min();
         [
             self.roster.poll_timeout(),
-            self.retained.values().min().copied(),
+            self.retained.first().map(|(until, _)| *until),
             self.leaf.grace_until(),
             exchange,
             wanted,

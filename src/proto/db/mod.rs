@@ -13,6 +13,7 @@
 //! calls, what they ask for comes out of [`engine::Db::poll_output`] and [`engine::Db::transmit`].
 
 pub mod clock;
+mod deadlines;
 pub mod engine;
 mod feed;
 pub mod item;

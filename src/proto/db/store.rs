@@ -75,6 +75,8 @@ pub struct Found {
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     owners: Vec<Option<Owner>>,
+    /// Of `owners`, which are empty.
+    free: Vec<Place>,
     places: BTreeMap<NodeId, Place>,
     views: BTreeMap<Family, BTreeMap<Key, Holders>>,
     /// What is to be told of changes.
@@ -135,18 +137,14 @@ impl Store {
                 shard: Shard::new(life),
                 shown: false,
             };
-            let free = self.owners.iter().position(Option::is_none);
-            let place = match free {
-                Some(at) => at,
-                None => {
-                    self.owners.push(None);
-                    self.owners.len() - 1
-                }
-            };
-            if let Some(slot) = self.owners.get_mut(place) {
+            let place = self.free.pop().unwrap_or_else(|| {
+                self.owners.push(None);
+                (self.owners.len() - 1) as Place
+            });
+            if let Some(slot) = self.owners.get_mut(place as usize) {
                 *slot = Some(owner);
             }
-            self.places.insert(node.clone(), place as Place);
+            self.places.insert(node.clone(), place);
         }
         let place = *self.places.get(node)?;
         self.owner_mut(place).map(|owner| &mut owner.shard)
@@ -158,6 +156,7 @@ impl Store {
         if let Some(place) = self.places.remove(node)
             && let Some(owner) = self.owners.get_mut(place as usize).and_then(Option::take)
         {
+            self.free.push(place);
             self.entries -= owner.shard.entry_count();
             self.bytes -= owner.shard.byte_count();
         }

@@ -77,10 +77,11 @@ pub fn count_wire(world: &mut World, from: usize, wire: &Wire) {
         }
         Wire::Known { shards, last: true } => {
             if let [(node, _, version)] = &shards[..]
-                && let Some((at, owner, begins)) = &world.arrived
-                && (*at, owner) == (from, node)
+                && *node != world.hosts[from].name
             {
-                let is_hole = begins > version;
+                let is_hole = world.arrived.as_ref().is_some_and(|(at, owner, begins)| {
+                    (*at, owner) == (from, node) && begins > version
+                });
                 world.history.count(if is_hole {
                     "hole"
                 } else {

@@ -14,6 +14,10 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
             reason: CloseReason::Replaced,
         } = &entry.what
         {
+            let host = view.far((entry.host, entry.life), *conn, peer);
+            if excused(view, place, entry, host, *conn) {
+                continue;
+            }
             let own = |other: &&Entry| (other.host, other.life) == (entry.host, entry.life);
             let answered = view.entries[..place]
                 .iter()
@@ -24,10 +28,7 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
             if answered {
                 return Err(format!("the link had answered and was replaced: {entry:?}"));
             }
-            let host = view.far((entry.host, entry.life), *conn, peer);
-            if !excused(view, place, entry, host, *conn) {
-                return Err(format!("the peer lived and would have answered: {entry:?}"));
-            }
+            return Err(format!("the peer lived and would have answered: {entry:?}"));
         }
     }
     Ok(())
@@ -39,6 +40,7 @@ fn excused(view: &View<'_>, place: usize, down: &Entry, host: usize, conn: u64) 
     view.entries[..place].iter().any(|entry| match &entry.what {
         What::Broken { conn: broken, .. } => *broken == conn,
         What::Down { conn: other, .. } => *other == conn,
+        What::Turned { conn: other, .. } => *other == conn && entry.host == host,
         What::Crashed => entry.host == host,
         What::Hung(end) => *end > since && (entry.host == host || entry.host == down.host),
         What::Stalled { to, until } => {

@@ -31,6 +31,8 @@ pub fn check(view: &View<'_>) -> Result<(), String> {
                 let lost = view.any(sent.sent, *died, |other| match &other.what {
                     What::Down { peer, .. } => other.host == by.0 && peer == to.node(),
                     What::Unreachable { peer, .. } => other.host == by.0 && peer == to.node(),
+                    // larger than the peer takes
+                    What::LossTold { port } => other.host == by.0 && port == to,
                     _ => false,
                 }) || view.refused(to, by, *died);
                 if !lost {

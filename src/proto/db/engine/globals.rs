@@ -305,9 +305,9 @@ impl Db {
         self.store.set_shown(node, verdict.shown);
         if verdict.shown {
             self.retained.remove(node);
-        } else if self.store.shard(node).is_some() && !self.retained.contains_key(node) {
+        } else if self.store.shard(node).is_some() {
             let until = now.mono + self.config.limits.db_retention;
-            self.retained.insert(node.clone(), until);
+            self.retained.set_first(node, until);
         }
         if was_shown != verdict.shown {
             self.shown_changed(node, verdict.shown);
@@ -365,17 +365,14 @@ impl Db {
     /// Forgets shards of nodes that are gone for long, or the oldest of them where there is no room.
     pub(super) fn forget_retained(&mut self, now: Now) {
         loop {
-            let oldest = self.retained.iter().min_by_key(|(_, until)| **until);
-            let Some((node, until)) = oldest.map(|(node, until)| (node.clone(), *until)) else {
-                return;
-            };
             let (entries, bytes) = self.store.size();
             let is_full = entries > self.config.limits.db_entries_max
                 || bytes > self.config.limits.db_bytes_max;
-            if until > now.mono && !is_full {
-                return;
-            }
-            self.retained.remove(&node);
+            let oldest = match is_full {
+                true => self.retained.take_first(),
+                false => self.retained.take_due(now.mono),
+            };
+            let Some(node) = oldest else { return };
             // the home of a node that is about to show keeps what it has of it
             if self.roster.home(&node).is_none() && self.attached_life(&node).is_none() {
                 self.store.remove(&node);

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::proto::{
     db::{
+        deadlines::Deadlines,
         feed::{Feed, Filter},
         name::{Family, WriteRefused},
         shard::Entry,
@@ -41,11 +42,11 @@ pub(super) struct Subscription {
     once: Option<QueryId>,
     pub(super) store: Store,
     /// Owners that came through a lost home, of whom the present one has not told yet: until when they show.
-    lost: BTreeMap<NodeId, Duration>,
+    lost: Deadlines,
     synced: bool,
     /// Owners that are gone, until when they are remembered: a home that is behind does not bring them back as they
     /// were, and one that is not sends the difference.
-    hidden: BTreeMap<NodeId, Duration>,
+    hidden: Deadlines,
     /// The present home has told all that it had: of whom it did not tell, it does not know.
     told: bool,
 }
@@ -69,9 +70,9 @@ impl Leaf {
     pub(super) fn grace_until(&self) -> Option<Duration> {
         let waits = self.home.is_some();
         let lost = self.subs.values().filter(|sub| sub.told || !waits);
-        let lost = lost.flat_map(|sub| sub.lost.values());
-        let hidden = self.subs.values().flat_map(|sub| sub.hidden.values());
-        lost.chain(hidden).min().copied()
+        let lost = lost.filter_map(|sub| sub.lost.first());
+        let hidden = self.subs.values().filter_map(|sub| sub.hidden.first());
+        lost.chain(hidden).map(|(until, _)| *until).min()
     }
 
     /// The number that a change has now, by the one that its writer knows.
@@ -113,18 +114,12 @@ impl Subscription {
             return;
         }
         self.store.set_shown(owner, false);
-        self.hidden.insert(owner.clone(), until);
-        if self.hidden.len() > HIDDEN_MAX {
-            let first = self.hidden.iter().min_by_key(|(_, until)| **until);
-            if let Some(first) = first.map(|(node, _)| node.clone()) {
-                self.forget(&first);
-            }
+        self.hidden.set_first(owner, until);
+        if self.hidden.len() > HIDDEN_MAX
+            && let Some(first) = self.hidden.take_first()
+        {
+            self.store.remove(&first);
         }
-    }
-
-    fn forget(&mut self, owner: &NodeId) {
-        self.hidden.remove(owner);
-        self.store.remove(owner);
     }
 
     /// The home tells of that owner.
@@ -148,12 +143,6 @@ impl Subscription {
         self.lost.clear();
         self.hidden.clear();
     }
-}
-
-/// Those whose time is over.
-fn over(times: &BTreeMap<NodeId, Duration>, now: Now) -> Vec<NodeId> {
-    let over = times.iter().filter(|(_, until)| **until <= now.mono);
-    over.map(|(node, _)| node.clone()).collect()
 }
 
 impl Db {
@@ -260,9 +249,9 @@ impl Db {
         let me = self.config.node.clone();
         for sub in self.leaf.subs.values_mut() {
             for (node, _) in sub.store.owners() {
-                if *node != me && !sub.hidden.contains_key(node) {
+                if *node != me && !sub.hidden.contains(node) {
                     // one that was lost already has no more time for it
-                    sub.lost.entry(node.clone()).or_insert(until);
+                    sub.lost.set_first(node, until);
                 }
             }
             sub.told = false;
@@ -286,12 +275,12 @@ impl Db {
         for sub in self.leaf.subs.values_mut() {
             // a home that is slow is about to tell of them
             if sub.told || !waits {
-                for node in over(&sub.lost, now) {
+                while let Some(node) = sub.lost.take_due(now.mono) {
                     sub.hide(&node, until);
                 }
             }
-            for node in over(&sub.hidden, now) {
-                sub.forget(&node);
+            while let Some(node) = sub.hidden.take_due(now.mono) {
+                sub.store.remove(&node);
             }
         }
     }
@@ -408,9 +397,9 @@ impl Db {
             query,
             once,
             store,
-            lost: BTreeMap::new(),
+            lost: Deadlines::default(),
             synced: false,
-            hidden: BTreeMap::new(),
+            hidden: Deadlines::default(),
             told: false,
         };
         self.leaf.subs.insert(id, sub);
