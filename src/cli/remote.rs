@@ -323,6 +323,16 @@ impl Remote {
         done
     }
 
+    /// Likewise, where the work was to ask: what nobody has answered until then need not arrive any more.
+    pub(crate) async fn leave<T>(
+        self,
+        work: impl AsyncFnOnce(&Remote) -> Outcome<T>,
+    ) -> Outcome<T> {
+        let done = work(&self).await;
+        self.node.shutdown(Duration::ZERO).await;
+        done
+    }
+
     /// This one, or where that failed its end.
     async fn or_end(self, done: Outcome) -> Outcome<Remote> {
         if done.is_err() {

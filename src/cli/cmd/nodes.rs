@@ -112,7 +112,7 @@ impl Seen {
 pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     let remote = Remote::join(&args.remote, out).await?;
     remote
-        .finish(async |remote| {
+        .leave(async |remote| {
             let nodes = remote.within(async { remote.node.db().nodes().await });
             let mut nodes = nodes.await?.map_err(db_failure)?;
             // this command's own node is gone in a moment

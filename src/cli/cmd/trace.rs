@@ -30,7 +30,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     let remote = Remote::join(&args.remote, out).await?;
     remote
-        .finish(async |remote| {
+        .leave(async |remote| {
             let node = match args.node {
                 Some(node) => {
                     remote.reach(&node).await?;

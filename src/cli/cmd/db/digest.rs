@@ -31,7 +31,7 @@ pub(super) async fn run(args: Args, out: Output) -> Outcome {
         Some(node) => one(remote, node, out).await,
         None => compare(remote, out).await,
     };
-    remote.finish(work).await
+    remote.leave(work).await
 }
 
 async fn one(remote: &Remote, node: NodeId, out: Output) -> Outcome {

@@ -17,7 +17,7 @@ use crate::{
 pub(super) async fn get(args: ReadKey, out: Output) -> Outcome {
     let remote = Remote::join(&args.remote, out).await?;
     remote
-        .finish(async |remote| {
+        .leave(async |remote| {
             let (family, key) = (&args.family, &args.key);
             let found = remote.within(async { remote.node.db().entry(family.as_str(), key).await });
             let Some(value) = found.await?.map_err(db_failure)? else {
@@ -54,7 +54,7 @@ pub(super) async fn family(args: ReadFamily, out: Output) -> Outcome {
 async fn entries(args: &ReadFamily, out: Output) -> Outcome<Vec<(String, DbValue)>> {
     let remote = Remote::join(&args.remote, out).await?;
     remote
-        .finish(async |remote| {
+        .leave(async |remote| {
             let found =
                 remote.within(async { remote.node.db().family(args.family.as_str()).await });
             let found = found.await?.map_err(db_failure)?;

@@ -45,7 +45,7 @@ pub(super) async fn run(args: Args, out: Output) -> Outcome {
             () = &mut stop => Ok(()),
         }
     };
-    remote.finish(work).await
+    remote.leave(work).await
 }
 
 /// Prints what comes, and where this command is at home: without a home all that others own is deleted after a while.
