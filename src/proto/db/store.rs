@@ -416,6 +416,16 @@ impl Store {
         found
     }
 
+    /// When the latest entry under that key was written, but for those of that node; 0 where there is none.
+    pub(crate) fn latest_but(&self, node: &NodeId, family: &Family, key: &Key) -> Stamp {
+        let holders = self.views.get(family).and_then(|view| view.get(key));
+        let places = holders.map(Holders::all).unwrap_or_default().iter();
+        let owners = places.filter_map(|place| self.owner(*place));
+        let others = owners.filter(|owner| owner.node != *node);
+        let stamps = others.filter_map(|owner| Some(owner.shard.get(family.as_str(), key)?.stamp));
+        stamps.max().unwrap_or_default()
+    }
+
     /// The keys of a family, in order.
     pub(crate) fn keys(&self, family: &Family) -> impl Iterator<Item = &Key> {
         self.views.get(family).into_iter().flat_map(BTreeMap::keys)

@@ -364,6 +364,8 @@ impl Db {
 
     /// Forgets shards of nodes that are gone for long, or the oldest of them where there is no room.
     pub(super) fn forget_retained(&mut self, now: Now) {
+        let mut awaited = Vec::new();
+        let until = now.mono + self.config.limits.db_retention;
         loop {
             let (entries, bytes) = self.store.size();
             let is_full = entries > self.config.limits.db_entries_max
@@ -372,12 +374,20 @@ impl Db {
                 true => self.retained.take_first(),
                 false => self.retained.take_due(now.mono),
             };
-            let Some(node) = oldest else { return };
+            let Some(node) = oldest else { break };
+            if self.roster.awaits(&node) {
+                // it is on its way, and would come again and again
+                awaited.push(node);
+                continue;
+            }
             // the home of a node that is about to show keeps what it has of it
             if self.roster.home(&node).is_none() && self.attached_life(&node).is_none() {
                 self.store.remove(&node);
                 self.roster.forget(&node);
             }
+        }
+        for node in awaited {
+            self.retained.set_first(&node, until);
         }
     }
 

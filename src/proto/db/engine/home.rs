@@ -224,18 +224,26 @@ impl Db {
                         families.insert(family);
                     }
                     Ok(false) => {}
-                    Err(why) => refused.push((item.seq(), why)),
+                    Err(why) => {
+                        refused.push((item.seq(), why));
+                        if let Some(gone) = self.replaced(&node, &family, &item) {
+                            self.take_item(&node, &family, gone, before, now);
+                            families.insert(family);
+                        }
+                    }
                 }
             }
         }
         for (family, items) in &mut chunk.items {
-            items.retain(|item| match self.vet(&node, family, item, now) {
-                Ok(takes) => takes,
+            let vetted = std::mem::take(items).into_iter();
+            let taken = vetted.filter_map(|item| match self.vet(&node, family, &item, now) {
+                Ok(takes) => takes.then_some(item),
                 Err(why) => {
                     refused.push((item.seq(), why));
-                    false
+                    self.replaced(&node, family, &item)
                 }
             });
+            *items = taken.collect();
         }
         chunk.items.retain(|(_, items)| !items.is_empty());
         for item in chunk.items.iter().flat_map(|(_, items)| items) {
@@ -262,6 +270,18 @@ impl Db {
     fn take_item(&mut self, node: &NodeId, family: &Family, item: Item, after: u64, now: Now) {
         self.note_stamp(&item, now);
         self.store.apply(node, family, item, after);
+    }
+
+    /// What is refused was to replace an entry that is there: its owner does not stand by that one any more.
+    fn replaced(&self, node: &NodeId, family: &Family, item: &Item) -> Option<Item> {
+        let Item::Set { key, seq, .. } = item else {
+            return None;
+        };
+        let old = self.store.shard(node)?.get(family.as_str(), key)?;
+        (old.seq < *seq).then(|| Item::Removed {
+            key: key.clone(),
+            seq: *seq,
+        })
     }
 
     /// Whether a change is taken; `Ok(false)`: there is nothing in it.

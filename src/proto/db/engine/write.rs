@@ -157,11 +157,11 @@ impl Db {
     pub(super) fn write(&mut self, family: &Family, key: &str, value: Packed, now: Now) {
         let key = Key::from(key);
         // it may have been too far ahead when it came, and the clock set back since (R7)
-        let shows = match self.leaf.standing(family) {
-            Some(sub) => sub.store.get(family, &key),
-            None => self.store.get(family, &key),
+        let me = &self.config.node;
+        let replaces = match self.leaf.standing(family) {
+            Some(sub) => sub.store.latest_but(me, family, &key),
+            None => self.store.latest_but(me, family, &key),
         };
-        let replaces = shows.map(|found| found.stamp).unwrap_or_default();
         let stamp = self.clock.tick(now.wall_ms, replaces);
         let me = self.config.node.clone();
         let mut seq = 0;
