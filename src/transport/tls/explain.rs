@@ -36,7 +36,7 @@ pub(super) fn handshake(error: &io::Error, dialling: bool, mode: Option<Mode>) -
             if dialling {
                 "the peer closed the connection during the TLS handshake: it is no Portmesh node, or takes no more connections now".into()
             } else {
-                "the peer closed the connection during the TLS handshake: a port scan, or it refused this node".into()
+                "the peer closed the connection during the TLS handshake: a port scan, or it refused this node, or needs the connection no more".into()
             }
         }
         None => error.to_string(),
