@@ -216,6 +216,31 @@ fn what_was_removed_between_two_homes_is_gone_where_it_was_known() {
     assert_eq!(net.see("b", "f"), pairs(&[("l", 2)]));
 }
 
+// R3 R9: a home that refuses a write has not seen what it was to replace; its readers have
+#[test]
+fn what_a_refused_write_was_to_replace_does_not_come_back() {
+    let mut net = two_homes();
+    let watch = net.watch("g2", "f");
+    let family: Family = "f".parse().unwrap();
+    net.set("a", "f", "k", 1);
+    net.crash("g1");
+    let value = Packed::encode(&2, &net.limits).unwrap();
+    let mut now = net.now();
+    now.wall_ms += 60_000;
+    let a = net.nodes.get_mut("a").unwrap();
+    a.set(&family, "k", value, now).unwrap();
+    net.wait(Duration::from_secs(30));
+    assert_eq!(net.see("g2", "f"), pairs(&[]), "its owner is gone");
+    net.changes("g2", watch);
+    net.follows = Some(("g2".to_owned(), watch));
+    net.start("g3", true);
+    net.link("g3", "g2");
+    net.link("a", "g3");
+    net.wait(Duration::from_secs(30));
+    assert_eq!(net.see("g2", "f"), pairs(&[]));
+    assert_eq!(net.followed, Vec::<String>::new());
+}
+
 // R3 R9
 #[test]
 fn a_refusal_that_is_lost_with_the_home_parts_no_views() {

@@ -226,7 +226,7 @@ impl Db {
                     Ok(false) => {}
                     Err(why) => {
                         refused.push((item.seq(), why));
-                        if let Some(gone) = self.replaced(&node, &family, &item) {
+                        if let Some(gone) = self.replaced(&node, &family, &item, now) {
                             self.take_item(&node, &family, gone, before, now);
                             families.insert(family);
                         }
@@ -240,7 +240,7 @@ impl Db {
                 Ok(takes) => takes.then_some(item),
                 Err(why) => {
                     refused.push((item.seq(), why));
-                    self.replaced(&node, family, &item)
+                    self.replaced(&node, family, &item, now)
                 }
             });
             *items = taken.collect();
@@ -272,16 +272,26 @@ impl Db {
         self.store.apply(node, family, item, after);
     }
 
-    /// What is refused was to replace an entry that is there: its owner does not stand by that one any more.
-    fn replaced(&self, node: &NodeId, family: &Family, item: &Item) -> Option<Item> {
+    /// What is refused was to replace what its owner does not stand by any more: an entry that is here, or one that
+    /// was forgotten here and that a reader still has from a former home.
+    fn replaced(&self, node: &NodeId, family: &Family, item: &Item, now: Now) -> Option<Item> {
         let Item::Set { key, seq, .. } = item else {
             return None;
         };
-        let old = self.store.shard(node)?.get(family.as_str(), key)?;
-        (old.seq < *seq).then(|| Item::Removed {
+        let limits = &self.config.limits;
+        if family.is_system() || name::check_key(key, limits.db_key_bytes_max).is_err() {
+            return None;
+        }
+        let gone = Item::Removed {
             key: key.clone(),
             seq: *seq,
-        })
+        };
+        let shard = self.store.shard(node);
+        let part = shard.and_then(|shard| shard.family(family.as_str()));
+        match part.and_then(|part| part.entry(key)) {
+            Some(old) => (old.seq < *seq).then_some(gone),
+            None => matches!(self.vet(node, family, &gone, now), Ok(true)).then_some(gone),
+        }
     }
 
     /// Whether a change is taken; `Ok(false)`: there is nothing in it.

@@ -31,6 +31,9 @@ pub(super) struct Net {
     pub(super) next: u64,
     pub(super) bytes: usize,
     pub(super) globals: Vec<String>,
+    /// A subscription that is read as soon as there is something, so that nothing of it is coalesced.
+    pub(super) follows: Option<(String, WatchId)>,
+    pub(super) followed: Vec<String>,
 }
 
 impl Net {
@@ -45,6 +48,8 @@ impl Net {
             next: 1,
             bytes: 0,
             globals: Vec::new(),
+            follows: None,
+            followed: Vec::new(),
         }
     }
 
@@ -162,6 +167,11 @@ impl Net {
                 }
                 idle = false;
             }
+            let told: Vec<_> = match self.follows.clone() {
+                Some((node, watch)) => self.changes(&node, watch),
+                None => Vec::new(),
+            };
+            self.followed.extend(told);
             if idle {
                 return;
             }
