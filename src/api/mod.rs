@@ -4,6 +4,8 @@ pub mod actor;
 pub mod builder;
 pub mod call;
 pub mod context;
+#[cfg(feature = "tls")]
+pub mod credentials;
 pub mod db;
 pub mod error;
 pub mod events;

@@ -21,6 +21,9 @@ pub(crate) struct IdentityArgs {
         conflicts_with = "secret_file"
     )]
     pub(crate) identity: Option<PathBuf>,
+    /// Certificate mode: a file with CRLs besides those in the identity file; may be given several times
+    #[arg(long, value_name = "FILE", env = "PORTMESH_CRL", value_delimiter = ',')]
+    pub(crate) crl: Vec<PathBuf>,
     /// Secret mode: a file with the secrets of the mesh (see portmesh secret), - for the standard input. Without it and
     /// without --identity the variable PORTMESH_SECRET is read. Secrets are never flags: every user of a host sees the
     /// flags of a process

@@ -1,6 +1,10 @@
 //! The node of a command, made from flags; and what links and failures are in words, JSON and exit codes.
 
-use std::{io::Read, pin::Pin};
+use std::{
+    io::Read,
+    pin::Pin,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     CallError, DEFAULT_CLUSTER, DbError, Format, Identity, LinkInfo, Mode, Node, NodeBuilder,
@@ -27,10 +31,15 @@ pub(crate) fn builder(
             let cert = Identity::from_pem_file(path).or_exit(Exit::Config)?;
             // the certificate says who we are
             let id = id.unwrap_or(cert.node().as_str()).to_string();
-            Node::builder(&id).identity(cert)
+            Node::builder(&id)
+                .identity_file(path)
+                .or_exit(Exit::Config)?
         }
-        None => Node::builder(id.unwrap_or(default_id)).secret(secrets(identity)?),
+        None => secretly(Node::builder(id.unwrap_or(default_id)), identity)?,
     };
+    for path in &identity.crl {
+        builder = builder.crl_file(path).or_exit(Exit::Config)?;
+    }
     if let Some(cluster) = &identity.cluster {
         builder = builder.cluster(cluster);
     }
@@ -60,8 +69,8 @@ pub(crate) fn format(name: &str) -> Outcome<Format> {
     }
 }
 
-/// The secrets from a file, the standard input or the environment.
-fn secrets(identity: &IdentityArgs) -> Outcome<Secrets> {
+/// With the secrets from a file, the standard input or the environment.
+fn secretly(builder: NodeBuilder, identity: &IdentityArgs) -> Outcome<NodeBuilder> {
     let cluster = identity.cluster.as_deref().unwrap_or(DEFAULT_CLUSTER);
     let passphrases = identity.passphrases.of(cluster);
     match &identity.secret_file {
@@ -71,11 +80,13 @@ fn secrets(identity: &IdentityArgs) -> Outcome<Secrets> {
                 .take(SECRET_BYTES_MAX)
                 .read_to_string(&mut text)
                 .or_exit_in(Exit::Config, "reading the secret from the standard input")?;
-            Secrets::from_text(&text, "the standard input", passphrases).or_exit(Exit::Config)
+            let secrets = Secrets::from_text(&text, "the standard input", passphrases);
+            Ok(builder.secret(secrets.or_exit(Exit::Config)?))
         }
-        Some(path) => Secrets::from_file(path, passphrases).or_exit(Exit::Config),
+        Some(path) => builder.secret_file(path, passphrases).or_exit(Exit::Config),
         None if std::env::var_os(SECRET_VARIABLE).is_some() => {
-            Secrets::from_env(SECRET_VARIABLE, passphrases).or_exit(Exit::Config)
+            let secrets = Secrets::from_env(SECRET_VARIABLE, passphrases);
+            Ok(builder.secret(secrets.or_exit(Exit::Config)?))
         }
         None => Err(Failure::new(
             Exit::Config,
@@ -150,6 +161,12 @@ pub(crate) fn db_failure(error: DbError) -> Failure {
     }
 }
 
+/// Seconds since 1970.
+pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
 /// Says that this node has another home, or none.
 pub(crate) fn tell_home(home: Option<&NodeId>, out: Output) {
     let human = match home {
@@ -173,7 +190,7 @@ pub(crate) fn proof_text(link: &LinkInfo) -> String {
 pub(crate) fn link_json(link: &LinkInfo) -> serde_json::Value {
     serde_json::json!({
         "node": link.node, "incarnation": link.incarnation.to_string(), "addr": link.addr,
-        "initiator": link.initiator, "mode": mode_text(link.mode), "security": link.security, "proof": link.proof,
+        "initiator": link.initiator, "mode": mode_text(link.mode), "security": link.security, "proof": link.proof, "expires_s": link.expires.map(unix_seconds),
         "format": link.format,
     })
 }

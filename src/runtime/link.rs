@@ -14,6 +14,7 @@ use super::{
     connection::{Command, End, Io, ended},
     driver::{Event, LATE},
     links::LinkHandle,
+    renew::{self, Measure},
     shared::{Shared, clean},
     stream::{Outgoing, flush, read_batch},
     transport::Stream,
@@ -47,6 +48,7 @@ pub(super) async fn run<P: NodePorts>(
         link_timeout: shared.limits.link_timeout,
         db: facts.db,
         retire: facts.retire,
+        renew: facts.renew,
     };
     let session = Session::new(
         params,
@@ -61,12 +63,17 @@ pub(super) async fn run<P: NodePorts>(
         reactions: Reactions::default(),
         stalled: Duration::ZERO,
         answered: false,
+        measure: Measure::new(shared.clock.now().mono),
     };
     let writer = Writer {
         shared,
         handle: &handle,
     };
+    let begun = renew::begin(shared, &handle);
     let end = loop {
+        if let Err(reason) = begun {
+            break reason.into();
+        }
         tokio::select! {
             biased;
             command = commands.recv() => match command {
@@ -98,6 +105,7 @@ struct Reader<'a, P: NodePorts> {
     stalled: Duration,
     /// There are answers: the writer comes before the next read, so that a flood does not hold up its own progress.
     answered: bool,
+    measure: Measure,
 }
 
 impl<P: NodePorts> Reader<'_, P> {
@@ -220,12 +228,22 @@ impl<P: NodePorts> Reader<'_, P> {
             frames,
             refused,
             db,
+            renewals,
             ..
         } = &mut self.reactions;
         for text in refused.drain(..) {
             self.shared.not_permitted(&self.handle.facts, &text);
         }
         let mut handed = Ok(());
+        for body in renewals.drain(..) {
+            let Reader {
+                shared,
+                handle,
+                measure,
+                ..
+            } = self;
+            handed = handed.and_then(|()| renew::handle(shared, handle, measure, &body));
+        }
         for message in db.drain(..) {
             if let Some(db) = &self.shared.db
                 && handed.is_ok()

@@ -22,6 +22,7 @@ use super::{
     events::{LinkInfo, MeshStats, NodeEvent},
     listen,
     places::Places,
+    renew,
     seeds::{self, SeedsHandle},
     shared::{Parts, Shared},
     transport::{ConnectError, SharedTransport},
@@ -148,7 +149,7 @@ impl From<SendRefused> for MeshSendError {
 /// See the module. `P` is the ports of the node. When it is dropped everything ends at once, as by a shutdown that flushes
 /// nothing.
 pub struct Mesh<P: NodePorts> {
-    shared: Arc<Shared<P>>,
+    pub(super) shared: Arc<Shared<P>>,
     places: Places,
     global: bool,
     seeds: SeedsHandle,
@@ -195,6 +196,7 @@ impl<P: NodePorts> Mesh<P> {
         // what the greeting says of this node has to be known by now
         let mut features = config.features;
         features.push(feature::RETIRE.to_owned());
+        features.push(feature::RENEW.to_owned());
         if let Some(db) = &config.db {
             features.push(feature::DB.to_owned());
             if global {
@@ -233,6 +235,7 @@ impl<P: NodePorts> Mesh<P> {
         for listener in listeners {
             listen::start(&shared, listener);
         }
+        renew::start(&shared);
         let seeds = seeds::start(&shared, config.seeds, places.clone());
         let dials = Dials::new(shared.clone(), seeds.untried.clone(), config.directory);
         tokio::spawn(Driver::new(shared.clone(), peers, events, dials).run());

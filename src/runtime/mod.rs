@@ -34,6 +34,7 @@ pub mod mesh;
 mod places;
 pub mod port;
 pub mod registry;
+mod renew;
 pub mod reply;
 mod runner;
 mod seeds;

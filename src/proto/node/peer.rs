@@ -231,6 +231,7 @@ impl<W> Peer<W> {
             Reply::Loss { port, count, text } => self.out.loss(&port, count, &text),
             Reply::Ping(number) => control.push(Frame::Ping(number)),
             Reply::Pong(number) => control.pong(number),
+            Reply::Renew(body) => control.push(Frame::Renew(&body)),
             Reply::LossSettled { port } => control.loss_settled(&port),
             Reply::Down { port, reason } => {
                 if let Some(terms) = self.out.terms() {

@@ -362,6 +362,7 @@ fn what_makes_no_sense_closes_the_link() {
         let mut pair = self::pair();
         let params = SessionParams {
             retire: false,
+            renew: true,
             ..session_params(&node("a"), link(1), &Format::cbor())
         };
         let now = pair.b.now;
