@@ -46,7 +46,7 @@ pub use proto::{
         engine::Summary,
         name::{Family, WriteRefused},
     },
-    handshake::{Mode, Secret, Secrets},
+    handshake::{DEFAULT_CLUSTER, Mode, Secret, SecretId, Secrets},
     id::{Incarnation, NodeId, ParseIdError, PortId, PortName},
     limits::Limits,
     message::{DecodeError, EncodeError, IntoMessage, Message, Raw, Reason},
@@ -57,7 +57,7 @@ pub use proto::{
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{
-    Identity, KnownNodesFile,
+    Identity, KnownNodesFile, SecretFile,
     ca::{CertificateAuthority, IssueOptions, IssuedIdentity, KeyKind},
 };
 

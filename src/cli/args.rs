@@ -40,11 +40,15 @@ pub(crate) struct IdentityArgs {
     /// PORTMESH_IDENTITY]
     #[arg(long, value_name = "FILE", conflicts_with = "secret_file")]
     pub(crate) identity: Option<PathBuf>,
-    /// Secret mode: a file with the secret of the mesh, - for the standard input. Without it and without --identity
-    /// the variable PORTMESH_SECRET is read. Secrets are never flags: every user of a host sees the flags of a process
-    /// [env: PORTMESH_SECRET_FILE]
+    /// Secret mode: a file with the secrets of the mesh (see portmesh secret), - for the standard input. Without it and
+    /// without --identity the variable PORTMESH_SECRET is read. Secrets are never flags: every user of a host sees the
+    /// flags of a process [env: PORTMESH_SECRET_FILE]
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_file: Option<PathBuf>,
+    /// Take what is no generated secret for a passphrase, of 20 characters or more. A generated secret is better: whoever
+    /// answers in place of a node that is dialled can test guesses of a passphrase [env: PORTMESH_ALLOW_PASSPHRASE]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) allow_passphrase: Option<bool>,
     /// Name of the mesh: nodes of another one are refused [default: what the certificate says, or portmesh] [env:
     /// PORTMESH_CLUSTER]
     #[arg(long, value_name = "NAME")]
@@ -56,6 +60,22 @@ pub(crate) struct IdentityArgs {
     /// Formats of messages, the preferred one first [default: cbor,json] [env: PORTMESH_FORMAT]
     #[arg(long, value_name = "FORMAT,…", value_delimiter = ',', value_parser = format_name)]
     pub(crate) format: Vec<String>,
+}
+
+/// Whether passphrases count as secrets.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct PassphraseArgs {
+    /// Take what is no generated secret for a passphrase, of 20 characters or more. A generated secret is better: whoever
+    /// answers in place of a node that is dialled can test guesses of a passphrase
+    #[arg(long, env = "PORTMESH_ALLOW_PASSPHRASE")]
+    pub(crate) allow_passphrase: bool,
+}
+
+impl PassphraseArgs {
+    /// What passphrases are stretched with, where they are allowed.
+    pub(crate) fn of(self, cluster: &str) -> Option<&str> {
+        self.allow_passphrase.then_some(cluster)
+    }
 }
 
 /// Where other nodes are.
@@ -181,8 +201,8 @@ impl Flags {
     pub(crate) fn identity(mut self, args: &IdentityArgs) -> Self {
         self.add("id", args.id.clone().map(Setting::Text));
         self.add("identity", args.identity.clone().map(Setting::Path));
-        let secrets = args.secret_file.clone().map(|path| vec![path]);
-        self.add("secret_file", secrets.map(Setting::Paths));
+        self.add("secret_file", args.secret_file.clone().map(Setting::Path));
+        self.add("allow_passphrase", args.allow_passphrase.map(Setting::Bool));
         self.add("cluster", args.cluster.clone().map(Setting::Text));
         self.add("state", args.state.clone().map(Setting::Path));
         self.add_list("format", &args.format);

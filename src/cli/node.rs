@@ -3,10 +3,10 @@
 use std::{io::Read, pin::Pin};
 
 use crate::{
-    CallError, DbError, Format, LinkInfo, Mode, Node, NodeBuilder, NodeId, PortId, Reason, Secret,
-    WriteRefused,
+    CallError, DEFAULT_CLUSTER, DbError, Format, LinkInfo, Mode, Node, NodeBuilder, NodeId, PortId,
+    Reason, Secrets, WriteRefused,
     api::config::{
-        apply::{BoxError, apply, secret_of_file},
+        apply::{BoxError, apply, passphrases, secrets_of_file},
         keys::PROOFS,
         layers::{SECRET_VARIABLE, Settings},
     },
@@ -26,11 +26,13 @@ pub(crate) fn builder(settings: &Settings, default_id: &str) -> Outcome<NodeBuil
     let base = if proved {
         base
     } else {
-        base.secret(secret_of_environment()?)
+        base.secret(secrets_of_environment(settings)?)
     };
-    apply(settings, base, |path| match path.as_os_str() == "-" {
-        true => secret_of_stdin(),
-        false => secret_of_file(path),
+    apply(settings, base, |path, passphrases| {
+        match path.as_os_str() == "-" {
+            true => secrets_of_stdin(passphrases),
+            false => secrets_of_file(path, passphrases),
+        }
     })
     .or_exit(Exit::Config)
 }
@@ -47,19 +49,23 @@ pub(crate) fn format(name: &str) -> Outcome<Format> {
     }
 }
 
-fn secret_of_stdin() -> Result<Secret, BoxError> {
+fn secrets_of_stdin(passphrases: Option<&str>) -> Result<Secrets, BoxError> {
     let mut text = zeroize::Zeroizing::new(String::new());
     std::io::stdin()
         .take(SECRET_BYTES_MAX)
         .read_to_string(&mut text)
         .map_err(|e| format!("reading the secret from the standard input: {e}"))?;
-    let secret = text.trim().parse();
-    secret.map_err(|e| format!("the secret on the standard input: {e}").into())
+    Ok(Secrets::from_text(
+        &text,
+        "the standard input",
+        passphrases,
+    )?)
 }
 
-fn secret_of_environment() -> Outcome<Secret> {
+fn secrets_of_environment(settings: &Settings) -> Outcome<Secrets> {
     if std::env::var_os(SECRET_VARIABLE).is_some_and(|text| !text.is_empty()) {
-        return Secret::from_env(SECRET_VARIABLE).or_exit(Exit::Config);
+        let passphrases = passphrases(settings, DEFAULT_CLUSTER);
+        return Secrets::from_env(SECRET_VARIABLE, passphrases).or_exit(Exit::Config);
     }
     Err(Failure::new(
         Exit::Config,

@@ -2,6 +2,7 @@
 
 mod config;
 mod mesh;
+mod secrets;
 
 use std::{fs, path::Path};
 

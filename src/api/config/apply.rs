@@ -13,7 +13,7 @@ use crate::{
     api::builder::NodeBuilder,
     proto::{
         codec::Format,
-        handshake::{Secret, Secrets},
+        handshake::{DEFAULT_CLUSTER, Secrets},
         message::Raw,
     },
     transport::tls::{Identity, State},
@@ -22,16 +22,22 @@ use crate::{
 /// Any error of a file.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Reads a secret from a file.
-pub(crate) fn secret_of_file(path: &Path) -> Result<Secret, BoxError> {
-    Ok(Secret::from_file(path)?)
+/// Reads the secrets of a file.
+pub(crate) fn secrets_of_file(path: &Path, passphrases: Option<&str>) -> Result<Secrets, BoxError> {
+    Ok(Secrets::from_file(path, passphrases)?)
+}
+
+/// The cluster that passphrases are stretched with, where they are allowed.
+pub(crate) fn passphrases<'a>(settings: &'a Settings, cluster: &'a str) -> Option<&'a str> {
+    let allowed = settings.flag("allow_passphrase") == Some(true);
+    allowed.then(|| settings.text("cluster").unwrap_or(cluster))
 }
 
 /// Each key that somebody set replaces what the builder has of it. Without the key `id` a certificate names the node.
 pub(crate) fn apply(
     settings: &Settings,
     mut builder: NodeBuilder,
-    secret: impl Fn(&Path) -> Result<Secret, BoxError>,
+    secrets: impl Fn(&Path, Option<&str>) -> Result<Secrets, BoxError>,
 ) -> Result<NodeBuilder, ConfigError> {
     if PROOFS.iter().any(|key| settings.get(key).is_some()) {
         builder.identity = None;
@@ -54,16 +60,10 @@ pub(crate) fn apply(
                 }
                 builder.identity = Some(identity);
             }
-            ("secret_file", Setting::Paths(paths)) => {
-                for path in paths {
-                    let secret = secret(path).map_err(|e| unusable("secret_file", e))?;
-                    let secrets = match builder.secrets.take() {
-                        None => Ok(Secrets::from(secret)),
-                        Some(secrets) => secrets.accept(secret),
-                    };
-                    let secrets = secrets.map_err(|e| unusable("secret_file", e.into()))?;
-                    builder.secrets = Some(secrets);
-                }
+            ("secret_file", Setting::Path(path)) => {
+                let cluster = builder.cluster.as_deref().unwrap_or(DEFAULT_CLUSTER);
+                let secrets = secrets(path, passphrases(settings, cluster));
+                builder.secrets = Some(secrets.map_err(|e| unusable("secret_file", e))?);
             }
             ("state", Setting::Path(path)) => builder.state = State::Directory(path.clone()),
             ("format", Setting::List(names)) => {
@@ -103,7 +103,7 @@ pub(crate) fn apply(
                 limits::set(&mut limits, key, setting);
                 builder.limits = Some(limits);
             }
-            // of the command: db_admin, flush, log
+            // of the command, or read with another key
             _ => {}
         }
     }

@@ -12,7 +12,7 @@ use toml_edit::{Document, Item, TableLike};
 
 use super::{
     error::{ConfigError, ConfigFault, ConfigOrigin},
-    keys::{self, Key, Kind},
+    keys::{self, Key},
     value::{self, Setting},
 };
 
@@ -231,7 +231,7 @@ impl Reader<'_> {
             return self.fault(key_span, text);
         };
         match value::read(key, value) {
-            Ok(setting) => match self.beside(key.kind, setting) {
+            Ok(setting) => match self.beside(setting) {
                 Some(setting) => {
                     entries.insert(key.name, (setting, self.origin(key_span)));
                 }
@@ -247,17 +247,14 @@ impl Reader<'_> {
         }
     }
 
-    /// The names of files are meant from where this file is. `None`: one of them is the standard input.
-    fn beside(&self, kind: Kind, setting: Setting) -> Option<Setting> {
+    /// A file's name is meant from where this file is. `None`: it is the standard input.
+    fn beside(&self, setting: Setting) -> Option<Setting> {
         let folder = self.path.parent().unwrap_or(Path::new(""));
-        let found = |path: PathBuf| (path != Path::new("-")).then(|| folder.join(path));
-        Some(match (kind, setting) {
-            (Kind::Path, Setting::Path(path)) => Setting::Path(found(path)?),
-            (Kind::Paths, Setting::Paths(paths)) => {
-                Setting::Paths(paths.into_iter().map(found).collect::<Option<_>>()?)
-            }
-            (_, setting) => setting,
-        })
+        match setting {
+            Setting::Path(path) if path == Path::new("-") => None,
+            Setting::Path(path) => Some(Setting::Path(folder.join(path))),
+            setting => Some(setting),
+        }
     }
 }
 

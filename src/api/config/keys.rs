@@ -30,8 +30,6 @@ pub(crate) enum Kind {
     OneOf(&'static [&'static str]),
     /// A file or a directory.
     Path,
-    /// Files.
-    Paths,
     /// `true` or `false`.
     Bool,
     /// A time.
@@ -57,8 +55,7 @@ impl Kind {
     pub(crate) fn is_list(self) -> bool {
         matches!(
             self,
-            Kind::Paths
-                | Kind::Formats
+            Kind::Formats
                 | Kind::Listen
                 | Kind::Dial
                 | Kind::Addresses
@@ -74,7 +71,6 @@ impl Kind {
             Kind::Cluster => "a text, as \"shop\"",
             Kind::Text | Kind::OneOf(_) => "a text",
             Kind::Path => "the name of a file or directory in quotes",
-            Kind::Paths => "the name of a file in quotes, or a list of them",
             Kind::Bool => "true or false",
             Kind::Time => "a time, as \"10s\", \"300ms\" or \"2m\"",
             Kind::Count(_) => "a whole number",
@@ -98,7 +94,6 @@ impl fmt::Display for Kind {
             Kind::Bool => "boolean",
             Kind::Time => "time",
             Kind::Count(_) => "number",
-            Kind::Paths => "paths",
             Kind::Formats => "formats",
             Kind::Listen | Kind::Dial => "addresses",
             Kind::Addresses => "nodes and addresses",
@@ -123,7 +118,13 @@ const KEYS: &[Key] = &[
         "what the certificate says, or portmesh",
     ),
     key("identity", Kind::Path, Some("--identity"), "none"),
-    key("secret_file", Kind::Paths, Some("--secret-file"), "none"),
+    key("secret_file", Kind::Path, Some("--secret-file"), "none"),
+    key(
+        "allow_passphrase",
+        Kind::Bool,
+        Some("--allow-passphrase"),
+        "false",
+    ),
     key("state", Kind::Path, Some("--state"), "none"),
     key("format", Kind::Formats, Some("--format"), "cbor, json"),
     key("listen", Kind::Listen, Some("--listen"), "nowhere"),

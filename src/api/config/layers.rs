@@ -391,7 +391,7 @@ impl Settings {
 /// The default of a key as a value, where it is one.
 pub(crate) fn default(key: &Key) -> Option<Setting> {
     match key.name {
-        "db_admin" => Some(Setting::Bool(false)),
+        "db_admin" | "allow_passphrase" => Some(Setting::Bool(false)),
         "flush" => Some(Setting::Time(std::time::Duration::from_secs(5))),
         "format" => Some(Setting::List(vec!["cbor".into(), "json".into()])),
         "log" | "log_format" => Some(Setting::Text(key.default.into())),

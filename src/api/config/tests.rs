@@ -308,7 +308,7 @@ fn each_layer_is_over_the_one_below_it() {
 fn how_a_node_proves_itself_is_one_choice_of_the_topmost_layer_that_says_it() {
     let (dir, layers) = layers(
         "identity = \"system.pem\"",
-        "[profile.s]\nsecret_file = \"mesh.secret\"\n[profile.both]\nsecret_file = [\"1\", \"2\"]\nidentity = \"x.pem\"",
+        "[profile.s]\nsecret_file = \"mesh.secret\"\n[profile.both]\nsecret_file = \"1\"\nidentity = \"x.pem\"",
     );
     let layers = layers.unwrap();
     let proofs = |profile, variables: &[(&str, &str)]| {
@@ -319,12 +319,11 @@ fn how_a_node_proves_itself_is_one_choice_of_the_topmost_layer_that_says_it() {
     };
     let path = |name: &str| dir.path().join(name);
     let identity = |name: &str| Some(Setting::Path(path(name)));
-    let secrets = |names: &[&str]| Some(Setting::Paths(names.iter().map(|n| path(n)).collect()));
     assert_eq!(proofs(None, &[]), (identity("system.pem"), None));
-    assert_eq!(proofs(Some("s"), &[]), (None, secrets(&["mesh.secret"])));
+    assert_eq!(proofs(Some("s"), &[]), (None, identity("mesh.secret")));
     assert_eq!(
         proofs(Some("both"), &[]),
-        (identity("x.pem"), secrets(&["1", "2"]))
+        (identity("x.pem"), identity("1"))
     );
     let here = Some(Setting::Path("here.pem".into()));
     let by_variable = [("PORTMESH_IDENTITY", "here.pem")];
@@ -419,7 +418,7 @@ fn variables_are_read_as_values_of_their_keys() {
     for (name, text, fault) in [
         (
             "PORTMESH_GLOBAL",
-            "yes",
+            "maybe",
             "PORTMESH_GLOBAL: global is to be true or false, not a string",
         ),
         ("PORTMESH_SEED", "a,*:1", "PORTMESH_SEED: seed: \"*:1\""),

@@ -21,7 +21,6 @@ use crate::{
 pub(crate) enum Setting {
     Text(String),
     Path(PathBuf),
-    Paths(Vec<PathBuf>),
     Bool(bool),
     Time(Duration),
     Count(u64),
@@ -113,10 +112,7 @@ pub(crate) fn read(key: &Key, value: &Toml) -> Result<Setting, Wrong> {
                 check_text(kind, text).map_err(|error| refuse(part, error))?;
                 list.push(text.to_owned());
             }
-            Ok(match kind {
-                Kind::Paths => Setting::Paths(list.into_iter().map(PathBuf::from).collect()),
-                _ => Setting::List(list),
-            })
+            Ok(Setting::List(list))
         }
     }
 }
@@ -194,8 +190,8 @@ fn check_text(kind: Kind, text: &str) -> Result<(), String> {
             Err(format!("{text:?} is none of {}", words.join(", ")))
         }
         // not shown
-        Kind::Path | Kind::Paths if text.starts_with("pms1_") => Err(NO_SECRETS.to_owned()),
-        Kind::Path | Kind::Paths if text.is_empty() => Err("the name of a file is empty".into()),
+        Kind::Path if text.starts_with("pms1_") => Err(NO_SECRETS.to_owned()),
+        Kind::Path if text.is_empty() => Err("the name of a file is empty".into()),
         Kind::Formats if !["cbor", "json"].contains(&text) => {
             Err(format!("no format {text:?}: there are cbor and json"))
         }
@@ -266,8 +262,13 @@ fn with_article(name: &str) -> String {
 /// written as in a file when it begins with a bracket.
 pub(crate) fn from_text(kind: Kind, text: &str) -> Toml {
     match kind {
-        Kind::Bool | Kind::Count(_) => match text.trim().parse::<Toml>() {
-            Ok(value @ (Toml::Boolean(_) | Toml::Integer(_))) => value,
+        Kind::Bool => match text.trim() {
+            "true" | "1" | "yes" | "on" => true.into(),
+            "false" | "0" | "no" | "off" => false.into(),
+            _ => text.into(),
+        },
+        Kind::Count(_) => match text.trim().parse::<Toml>() {
+            Ok(value @ Toml::Integer(_)) => value,
             _ => text.into(),
         },
         kind if kind.is_list() && text.trim_start().starts_with('[') => {
@@ -290,15 +291,6 @@ impl Setting {
         match self {
             Setting::Text(text) => text.into(),
             Setting::Path(path) => path.to_string_lossy().as_ref().into(),
-            Setting::Paths(paths) => match paths.as_slice() {
-                [one] => one.to_string_lossy().as_ref().into(),
-                paths => Toml::Array(
-                    paths
-                        .iter()
-                        .map(|p| p.to_string_lossy().into_owned())
-                        .collect(),
-                ),
-            },
             Setting::Bool(flag) => (*flag).into(),
             Setting::Time(time) => time_text(*time).into(),
             Setting::Count(count) => i64::try_from(*count).unwrap_or(i64::MAX).into(),
@@ -322,10 +314,6 @@ impl Setting {
         match self {
             Setting::Text(text) => json!(text),
             Setting::Path(path) => json!(path.to_string_lossy()),
-            Setting::Paths(paths) => paths
-                .iter()
-                .map(|path| json!(path.to_string_lossy()))
-                .collect(),
             Setting::Bool(flag) => json!(flag),
             Setting::Time(time) => json!(time_text(*time)),
             Setting::Count(count) => json!(count),
@@ -345,7 +333,7 @@ impl Setting {
 fn time_text(time: Duration) -> String {
     if time.subsec_nanos() == 0 {
         format!("{}s", time.as_secs())
-    } else if time.as_secs() == 0 && time.subsec_nanos() % 1_000_000 == 0 {
+    } else if time.as_secs() == 0 && time.subsec_nanos().is_multiple_of(1_000_000) {
         format!("{}ms", time.as_millis())
     } else {
         format!("{}s", time.as_secs_f64())

@@ -39,7 +39,7 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    Show(show::Args),
+    Show(Box<show::Args>),
     /// Print the names of the files
     Path {
         #[command(flatten)]
