@@ -19,6 +19,8 @@ pub mod runtime;
 #[cfg(feature = "runtime")]
 pub mod transport;
 
+#[cfg(feature = "config")]
+pub use api::config::{ConfigError, ConfigFault, ConfigOrigin};
 #[cfg(feature = "tls")]
 pub use api::credentials::{ReloadError, ReloadFault};
 #[cfg(feature = "runtime")]

@@ -3,6 +3,8 @@
 pub mod actor;
 pub mod builder;
 pub mod call;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod context;
 #[cfg(feature = "tls")]
 pub mod credentials;
@@ -19,6 +21,7 @@ pub mod node;
 mod node_port;
 pub mod port;
 pub mod report;
+mod service;
 pub mod spawn;
 mod table;
 mod tied;

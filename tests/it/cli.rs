@@ -1,5 +1,6 @@
 //! The commands as they are installed: exit codes, both forms of output, certificates and secrets.
 
+mod config;
 mod mesh;
 mod rotation;
 mod secrets;

@@ -68,23 +68,15 @@ fn link(node: &Node, to: &str) -> Option<LinkInfo> {
 }
 
 /// Waits until that node's link to the other is as it should be.
-#[track_caller]
-fn until<'a>(
-    node: &'a Node,
-    to: &'a str,
-    what: &'a str,
-    is: impl Fn(Option<&LinkInfo>) -> bool + 'a,
-) -> impl Future<Output = ()> + 'a {
-    async move {
-        let end = Instant::now() + GENEROUS;
-        loop {
-            let now = link(node, to);
-            if is(now.as_ref()) {
-                return;
-            }
-            assert!(Instant::now() < end, "{what}: {now:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+async fn until(node: &Node, to: &str, what: &str, is: impl Fn(Option<&LinkInfo>) -> bool) {
+    let end = Instant::now() + GENEROUS;
+    loop {
+        let now = link(node, to);
+        if is(now.as_ref()) {
+            return;
         }
+        assert!(Instant::now() < end, "{what}: {now:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
