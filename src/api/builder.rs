@@ -3,9 +3,11 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    path::PathBuf,
     sync::{Arc, OnceLock},
 };
+
+#[cfg(feature = "tls")]
+use std::path::PathBuf;
 
 #[cfg(feature = "tls")]
 use super::credentials::{self, Live, Sources, Stamps};
