@@ -55,8 +55,11 @@ pub use proto::{
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{
-    Identity, KnownNodesFile,
-    ca::{CertificateAuthority, IssueOptions, IssuedIdentity, KeyKind},
+    Identity, KnownNodesFile, ca,
+    ca::{
+        CaDirectory, CertificateAuthority, CertificateRequest, IssueOptions, IssuedCertificate,
+        IssuedIdentity, KeyKind, NodeFile, Passphrase, TrustBundle,
+    },
 };
 
 /// The program in the README compiles and runs.
