@@ -44,7 +44,7 @@ pub use proto::{
         engine::Summary,
         name::{Family, WriteRefused},
     },
-    handshake::{Mode, Secret, Secrets},
+    handshake::{DEFAULT_CLUSTER, Mode, Secret, SecretId, Secrets},
     id::{Incarnation, NodeId, ParseIdError, PortId, PortName},
     limits::Limits,
     message::{DecodeError, EncodeError, IntoMessage, Message, Raw, Reason},
@@ -55,7 +55,7 @@ pub use proto::{
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{
-    Identity, KnownNodesFile, ca,
+    Identity, KnownNodesFile, SecretFile, ca,
     ca::{
         CaDirectory, CertificateAuthority, CertificateRequest, IssueOptions, IssuedCertificate,
         IssuedIdentity, KeyKind, NodeFile, Passphrase, TrustBundle,

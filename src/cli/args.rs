@@ -21,10 +21,13 @@ pub(crate) struct IdentityArgs {
         conflicts_with = "secret_file"
     )]
     pub(crate) identity: Option<PathBuf>,
-    /// Secret mode: a file with the secret of the mesh, - for the standard input. Without it and without --identity
-    /// the variable PORTMESH_SECRET is read. Secrets are never flags: every user of a host sees the flags of a process
+    /// Secret mode: a file with the secrets of the mesh (see portmesh secret), - for the standard input. Without it and
+    /// without --identity the variable PORTMESH_SECRET is read. Secrets are never flags: every user of a host sees the
+    /// flags of a process
     #[arg(long, value_name = "FILE", env = "PORTMESH_SECRET_FILE")]
     pub(crate) secret_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrases: PassphraseArgs,
     /// Name of the mesh: nodes of another one are refused [default: what the certificate says, or portmesh]
     #[arg(long, value_name = "NAME", env = "PORTMESH_CLUSTER")]
     pub(crate) cluster: Option<String>,
@@ -39,6 +42,22 @@ pub(crate) struct IdentityArgs {
         default_value = "cbor,json"
     )]
     pub(crate) format: Vec<String>,
+}
+
+/// Whether passphrases count as secrets.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct PassphraseArgs {
+    /// Take what is no generated secret for a passphrase, of 20 characters or more. A generated secret is better: whoever
+    /// answers in place of a node that is dialled can test guesses of a passphrase
+    #[arg(long, env = "PORTMESH_ALLOW_PASSPHRASE")]
+    pub(crate) allow_passphrase: bool,
+}
+
+impl PassphraseArgs {
+    /// What passphrases are stretched with, where they are allowed.
+    pub(crate) fn of(self, cluster: &str) -> Option<&str> {
+        self.allow_passphrase.then_some(cluster)
+    }
 }
 
 /// Where other nodes are.

@@ -3,8 +3,8 @@
 use std::{io::Read, pin::Pin};
 
 use crate::{
-    CallError, DbError, Format, Identity, LinkInfo, Mode, Node, NodeBuilder, NodeId, PortId,
-    Reason, Secret, WriteRefused,
+    CallError, DEFAULT_CLUSTER, DbError, Format, Identity, LinkInfo, Mode, Node, NodeBuilder,
+    NodeId, PortId, Reason, Secrets, WriteRefused,
     cli::{
         args::{IdentityArgs, MeshArgs},
         exit::{Exit, Failure, OrExit, Outcome},
@@ -29,7 +29,7 @@ pub(crate) fn builder(
             let id = id.unwrap_or(cert.node().as_str()).to_string();
             Node::builder(&id).identity(cert)
         }
-        None => Node::builder(id.unwrap_or(default_id)).secret(secret(identity)?),
+        None => Node::builder(id.unwrap_or(default_id)).secret(secrets(identity)?),
     };
     if let Some(cluster) = &identity.cluster {
         builder = builder.cluster(cluster);
@@ -60,8 +60,10 @@ pub(crate) fn format(name: &str) -> Outcome<Format> {
     }
 }
 
-/// The secret from a file, the standard input or the environment.
-fn secret(identity: &IdentityArgs) -> Outcome<Secret> {
+/// The secrets from a file, the standard input or the environment.
+fn secrets(identity: &IdentityArgs) -> Outcome<Secrets> {
+    let cluster = identity.cluster.as_deref().unwrap_or(DEFAULT_CLUSTER);
+    let passphrases = identity.passphrases.of(cluster);
     match &identity.secret_file {
         Some(path) if path.as_os_str() == "-" => {
             let mut text = zeroize::Zeroizing::new(String::new());
@@ -69,13 +71,11 @@ fn secret(identity: &IdentityArgs) -> Outcome<Secret> {
                 .take(SECRET_BYTES_MAX)
                 .read_to_string(&mut text)
                 .or_exit_in(Exit::Config, "reading the secret from the standard input")?;
-            text.trim()
-                .parse()
-                .or_exit_in(Exit::Config, "the secret on the standard input")
+            Secrets::from_text(&text, "the standard input", passphrases).or_exit(Exit::Config)
         }
-        Some(path) => Secret::from_file(path).or_exit(Exit::Config),
+        Some(path) => Secrets::from_file(path, passphrases).or_exit(Exit::Config),
         None if std::env::var_os(SECRET_VARIABLE).is_some() => {
-            Secret::from_env(SECRET_VARIABLE).or_exit(Exit::Config)
+            Secrets::from_env(SECRET_VARIABLE, passphrases).or_exit(Exit::Config)
         }
         None => Err(Failure::new(
             Exit::Config,

@@ -2,6 +2,7 @@
 
 mod cert;
 mod mesh;
+mod secrets;
 
 use std::{fs, path::Path};
 
