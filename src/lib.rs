@@ -60,6 +60,7 @@ pub use transport::tls::{
         CaDirectory, CertificateAuthority, CertificateRequest, IssueOptions, IssuedCertificate,
         IssuedIdentity, KeyKind, NodeFile, Passphrase, TrustBundle,
     },
+    inspect,
 };
 
 /// The program in the README compiles and runs.

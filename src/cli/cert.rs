@@ -29,6 +29,7 @@ enum CertCommand {
     Crl(cmd::cert_crl::Args),
     Bundle(cmd::cert_bundle::Args),
     Inspect(cmd::cert_inspect::Args),
+    Verify(cmd::cert_verify::Args),
 }
 
 /// The command `portmesh-cert`.
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         CertCommand::Crl(args) => cmd::cert_crl::run(args, out),
         CertCommand::Bundle(args) => cmd::cert_bundle::run(args, out),
         CertCommand::Inspect(args) => cmd::cert_inspect::run(args, out),
+        CertCommand::Verify(args) => cmd::cert_verify::run(args, out),
     };
     end(outcome, out)
 }

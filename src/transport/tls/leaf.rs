@@ -39,11 +39,12 @@ impl Leaf {
     }
 }
 
+type Check = fn(&X509Certificate<'_>) -> Result<(), String>;
+
 /// What a node's certificate must be, one by one.
-const CHECKS: [fn(&X509Certificate<'_>) -> Result<(), String>; 4] =
-    [is_no_ca, is_for_signatures, is_for_both_sides, |cert| {
-        named(cert).map(drop)
-    }];
+const CHECKS: [Check; 4] = [is_no_ca, is_for_signatures, is_for_both_sides, |cert| {
+    named(cert).map(drop)
+}];
 
 /// All that is wrong with the form of a node's certificate.
 pub(super) fn faults(cert: &X509Certificate<'_>) -> Vec<String> {

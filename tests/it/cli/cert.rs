@@ -13,27 +13,27 @@ use tempfile::TempDir;
 use crate::process::{CA_PASSPHRASE, Ended, Running, portmesh, portmesh_cert};
 
 /// A directory to work in.
-struct Desk(TempDir);
+pub(super) struct Desk(TempDir);
 
 impl Desk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Desk(tempfile::tempdir().unwrap())
     }
 
     /// With a CA of the mesh `shop` in `ca`.
-    fn with_ca() -> Self {
+    pub(super) fn with_ca() -> Self {
         let desk = Self::new();
         desk.cert(&["ca", "init", "--cluster", "shop"]).code(0);
         desk
     }
 
-    fn cert(&self, args: &[&str]) -> Ended {
+    pub(super) fn cert(&self, args: &[&str]) -> Ended {
         Ended::of(portmesh_cert(self.0.path()).args(args))
     }
 
     /// The one object that it prints.
     #[track_caller]
-    fn json(&self, args: &[&str]) -> Json {
+    pub(super) fn json(&self, args: &[&str]) -> Json {
         let all = self.cert(&[&["--json"], args].concat()).code(0).json();
         let [one] = <[Json; 1]>::try_from(all).unwrap();
         one
@@ -41,21 +41,21 @@ impl Desk {
 
     /// Refused with exit code 8, and what it says on the standard error.
     #[track_caller]
-    fn refused(&self, args: &[&str]) -> String {
+    pub(super) fn refused(&self, args: &[&str]) -> String {
         let ended = self.cert(args).code(8);
         assert_eq!(ended.stdout, "");
         ended.stderr
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(super) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
         set_mode(&self.path(name), 0o600);
     }
@@ -73,7 +73,7 @@ impl Desk {
     }
 
     /// `openssl` there, if there is one.
-    fn openssl(&self, args: &[&str]) -> Option<Ended> {
+    pub(super) fn openssl(&self, args: &[&str]) -> Option<Ended> {
         let mut command = Command::new("openssl");
         command.current_dir(self.0.path()).args(args);
         if command.output().is_err() {
@@ -83,7 +83,7 @@ impl Desk {
         Some(Ended::of(&mut command))
     }
 
-    fn run(&self, args: &[&str]) -> Running {
+    pub(super) fn run(&self, args: &[&str]) -> Running {
         let mut command = portmesh(self.0.path());
         command.args(["--json", "run", "--listen", "127.0.0.1:*"]);
         Running::start(command.args(args))

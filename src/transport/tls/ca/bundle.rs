@@ -116,6 +116,14 @@ impl TrustBundle {
         !self.cas.is_empty()
     }
 
+    pub(in crate::transport::tls) fn cas(&self) -> &[Vec<u8>] {
+        &self.cas
+    }
+
+    pub(in crate::transport::tls) fn crls_der(&self) -> &[Vec<u8>] {
+        &self.crls
+    }
+
     /// What the CAs are called.
     pub fn names(&self) -> Vec<String> {
         let certs = self.cas.iter().filter_map(|der| leaf::parse(der).ok());

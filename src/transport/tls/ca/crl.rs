@@ -127,7 +127,7 @@ pub(in crate::transport::tls) fn parse(
     der: &[u8],
 ) -> Result<CertificateRevocationList<'_>, String> {
     match CertificateRevocationList::from_der(der) {
-        Ok((rest, crl)) if rest.is_empty() => Ok(crl),
+        Ok(([], crl)) => Ok(crl),
         Ok(_) => Err("something follows the CRL".into()),
         Err(e) => Err(format!("it is no CRL: {e}")),
     }

@@ -169,7 +169,7 @@ pub(super) fn decrypt(
     // The library computes whatever a file asks for, for hours if need be.
     let bearable = match &params.kdf {
         Kdf::Scrypt(s) => {
-            let n = u64::from(s.cost_parameter);
+            let n = s.cost_parameter;
             let (r, p) = (u64::from(s.block_size), u64::from(s.parallelization));
             n > 1
                 && r > 0
@@ -224,7 +224,7 @@ mod tests {
         let der = pkcs8::der::pem::decode_vec(text.as_bytes()).unwrap().1;
         for at in 0..der.len() {
             let mut changed = der.clone();
-            changed[at] ^= 0x10;
+            *changed.get_mut(at).unwrap() ^= 0x10;
             if let Ok(back) = decrypt(&pem(LABEL, &changed), &good(), "k") {
                 assert_ne!(back.as_slice(), key.serialized_der(), "{at}");
             }

@@ -34,6 +34,10 @@ pub use self::{
     request::CertificateRequest,
     serial::Serial,
 };
+pub(super) use self::{
+    crl::{parse as parse_crl, time},
+    request::describe_key,
+};
 use super::{files::FileError, leaf::utc, node_key::pem};
 use crate::proto::handshake::check_cluster;
 
@@ -235,7 +239,8 @@ impl fmt::Debug for CertificateAuthority {
     }
 }
 
-fn cluster_of(ca: &x509_parser::certificate::X509Certificate<'_>) -> Option<String> {
+/// The cluster that a CA names.
+pub(super) fn cluster_of(ca: &x509_parser::certificate::X509Certificate<'_>) -> Option<String> {
     let names = ca.subject_alternative_name().ok()??.value;
     names.general_names.iter().find_map(|n| match n {
         GeneralName::URI(uri) => uri
