@@ -19,6 +19,8 @@ pub mod runtime;
 #[cfg(feature = "runtime")]
 pub mod transport;
 
+#[cfg(feature = "config")]
+pub use api::config::{ConfigError, ConfigFault, ConfigOrigin};
 #[cfg(feature = "runtime")]
 pub use api::{
     actor::Actor,

@@ -3,6 +3,8 @@
 pub mod actor;
 pub mod builder;
 pub mod call;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod context;
 pub mod db;
 pub mod error;
@@ -17,6 +19,7 @@ pub mod node;
 mod node_port;
 pub mod port;
 pub mod report;
+mod service;
 pub mod spawn;
 mod table;
 mod tied;

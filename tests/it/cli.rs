@@ -1,6 +1,7 @@
 //! The commands as they are installed: exit codes, both forms of output, certificates and secrets.
 
 mod cert;
+mod config;
 mod inspect;
 mod mesh;
 mod secrets;

@@ -13,6 +13,7 @@ pub(crate) mod cert_renew;
 pub(crate) mod cert_revoke;
 pub(crate) mod cert_sign;
 pub(crate) mod cert_verify;
+pub(crate) mod config;
 pub(crate) mod db;
 pub(crate) mod demo;
 pub(crate) mod forget;

@@ -27,6 +27,7 @@ pub use error::HandshakeError;
 pub use greeting::{Greeting, Local, PeerLimits, Pick, check_cluster, check_name};
 pub use known::{Credentials, Forgetful, KnownNodes, Proof};
 pub use secret::{Secret, SecretError, SecretId};
+#[cfg(feature = "tls")]
 pub(crate) use secrets::lines as secret_lines;
 pub use secrets::{Secrets, SecretsError};
 pub use state::{
