@@ -51,6 +51,8 @@ impl Desk {
     }
 }
 
+type Alter = fn(&mut CertificateParams);
+
 /// A CA that signs whatever it is asked to.
 struct Mint {
     params: CertificateParams,
@@ -230,7 +232,7 @@ fn verify_names_every_fault() {
     let mint = Mint::new("a CA", |_| {});
     desk.write("good.pem", &mint.file(|_| {}));
     assert_eq!(desk.faults(&["good.pem"]), [] as [&str; 0]);
-    let flawed: [(&str, fn(&mut CertificateParams), &[&str]); 6] = [
+    let flawed: [(&str, Alter, &[&str]); 6] = [
         (
             "expired",
             |p| p.not_after = date_time_ymd(2020, 1, 1),
