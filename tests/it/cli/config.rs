@@ -230,6 +230,15 @@ fn nodes_and_commands_run_from_profiles() {
     nodes.env("PORTMESH_SEED", &addr);
     let listed = Ended::of(&mut nodes).code(0).json();
     assert!(listed.iter().any(|node| node["node"] == "a"), "{listed:?}");
+    // nor does it take the name of a node that is configured for the whole host
+    let host = fs::read_to_string(home.file()).unwrap();
+    fs::write(folder.join("host.toml"), format!("id = \"a\"\n{host}")).unwrap();
+    let mut asks = home.command(&["--json", "ping", "a", "--seed", &addr]);
+    asks.env("PORTMESH_CONFIG", folder.join("host.toml"));
+    Ended::of(&mut asks).code(0);
+    let mut forget = home.command(&["--json", "forget", "--profile", "a"]);
+    Ended::of(&mut forget).code(0);
+    home.run(&["forget"]).code(2);
     // a profile without an ID is its name and a random part
     let mut worker = home.command(&["--json", "run", "--seed", &addr]);
     worker.env("PORTMESH_PROFILE", "worker");
