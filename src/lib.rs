@@ -57,8 +57,12 @@ pub use proto::{
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{
-    Identity, KnownNodesFile, SecretFile,
-    ca::{CertificateAuthority, IssueOptions, IssuedIdentity, KeyKind},
+    Identity, KnownNodesFile, SecretFile, ca,
+    ca::{
+        CaDirectory, CertificateAuthority, CertificateRequest, IssueOptions, IssuedCertificate,
+        IssuedIdentity, KeyKind, NodeFile, Passphrase, TrustBundle,
+    },
+    inspect,
 };
 
 /// The program in the README compiles and runs.

@@ -93,6 +93,15 @@ pub(super) fn read(path: &Path, max: u64, access: Access) -> Result<Zeroizing<St
     Ok(Zeroizing::new(text.to_owned()))
 }
 
+/// Reads a text file of at most `max` bytes, which must belong to its reader alone if there is a private key in it.
+pub(super) fn read_as_it_needs(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError> {
+    let text = read(path, max, Access::Public)?;
+    if text.contains("PRIVATE KEY-----") {
+        return read(path, max, Access::Private);
+    }
+    Ok(text)
+}
+
 /// Whether only the owner of the open file may read it.
 #[cfg(unix)]
 pub(super) fn check_private(file: &File, path: &Path) -> Result<(), FileError> {

@@ -8,6 +8,7 @@ mod config;
 mod explain;
 pub(crate) mod files;
 mod identity;
+pub mod inspect;
 mod known_nodes;
 mod leaf;
 mod name;
