@@ -20,7 +20,7 @@ pub mod runtime;
 pub mod transport;
 
 #[cfg(feature = "config")]
-pub use api::config::{ConfigError, ConfigFault, ConfigOrigin};
+pub use api::config::{ConfigError, ConfigFault, ConfigOrigin, ProfileBuilder};
 #[cfg(feature = "runtime")]
 pub use api::{
     actor::Actor,
