@@ -20,7 +20,7 @@ pub mod runtime;
 pub mod transport;
 
 #[cfg(feature = "config")]
-pub use api::config::{ConfigError, ConfigFault, ConfigOrigin};
+pub use api::config::{ConfigError, ConfigFault, ConfigOrigin, ProfileBuilder};
 #[cfg(feature = "tls")]
 pub use api::credentials::{ReloadError, ReloadFault};
 #[cfg(feature = "runtime")]
@@ -59,8 +59,12 @@ pub use proto::{
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{
-    Identity, KnownNodesFile, ReplaceError, SecretFile,
-    ca::{CertificateAuthority, IssueOptions, IssuedIdentity, KeyKind},
+    Identity, KnownNodesFile, ReplaceError, SecretFile, ca,
+    ca::{
+        CaDirectory, CertificateAuthority, CertificateRequest, IssueOptions, IssuedCertificate,
+        IssuedIdentity, KeyKind, NodeFile, Passphrase, TrustBundle,
+    },
+    inspect,
 };
 
 /// The program in the README compiles and runs.

@@ -134,6 +134,7 @@ impl NodeBuilder {
     #[cfg(feature = "tls")]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
+        self.sources.identity = None;
         self
     }
 
@@ -187,6 +188,10 @@ impl NodeBuilder {
     /// identity as well the node dials with the identity and accepts both.
     pub fn secret(mut self, secret: impl Into<Secrets>) -> Self {
         self.secrets = Some(secret.into());
+        #[cfg(feature = "tls")]
+        {
+            self.sources.secrets = None;
+        }
         self
     }
 

@@ -109,6 +109,11 @@ impl Sources {
 pub(super) struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
 
 impl Stamps {
+    #[cfg(feature = "config")]
+    pub(super) fn extend(&mut self, others: Stamps) {
+        self.0.extend(others.0);
+    }
+
     /// Takes a look at it; whether it is another one than at the last look.
     pub(super) fn note(&mut self, path: &Path) -> bool {
         let stamp = Stamp::of(path);

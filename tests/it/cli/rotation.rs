@@ -75,3 +75,35 @@ fn files_that_others_can_read_are_not_taken_at_a_hangup_either() {
     let not = json(&a.line(&["\"not_reread\"", "portmesh secret gen"]));
     assert!(!not.to_string().contains("hunter2"));
 }
+#[test]
+fn a_crl_file_puts_a_node_out_and_keeps_it_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    cert(dir, &["ca", "init"]);
+    for node in ["a", "b"] {
+        cert(dir, &["issue", node]);
+    }
+    // one of another CA is no CRL for this node
+    cert(dir, &["ca", "init", "--dir", "other"]);
+    let wrong = [
+        "--identity",
+        "a.pem",
+        "--listen",
+        "127.0.0.1:0",
+        "--crl",
+        "other/ca-crl.pem",
+    ];
+    let refused = Ended::of(portmesh(dir).arg("run").args(wrong)).code(8);
+    assert!(refused.stderr.contains("CRL"), "{}", refused.stderr);
+
+    fs::copy(dir.join("ca/ca-crl.pem"), dir.join("crl.pem")).unwrap();
+    let a = run(dir, &["--identity", "a.pem", "--crl", "crl.pem"]);
+    let seed = a.ready();
+    let b = run(dir, &["--identity", "b.pem", "--seed", &seed]);
+    a.line(&["\"up\"", "\"b\""]);
+    b.line(&["\"up\""]);
+    cert(dir, &["revoke", "b"]);
+    fs::copy(dir.join("ca/ca-crl.pem"), dir.join("crl.pem")).unwrap();
+    a.line(&["\"down\"", "\"b\"", "revoked"]);
+    a.error_line(&["connection refused", "revoked"]);
+}

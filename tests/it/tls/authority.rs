@@ -4,7 +4,10 @@ use std::{fs, process::Command, time::Duration};
 
 use portmesh::transport::tls::{
     Identity,
-    ca::{CA_FILE, CRL_FILE, CaError, CertificateAuthority, IssueOptions, KEY_FILE, KeyKind},
+    ca::{
+        CA_FILE, CRL_FILE, CaDirectory, CaError, CertificateAuthority, IssueOptions, KEY_FILE,
+        KeyKind,
+    },
 };
 use x509_parser::prelude::{
     CertificateRevocationList, FromDer, GeneralName, X509Certificate, parse_x509_pem,
@@ -136,9 +139,13 @@ fn a_ca_survives_its_directory_and_is_not_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("ca");
     let ca = CertificateAuthority::create("test").unwrap();
-    ca.save(&home, false).unwrap();
+    let directory = CaDirectory::new(&home);
+    directory.create_unencrypted(&ca, false).unwrap();
     let other = CertificateAuthority::create("test").unwrap();
-    let error = other.save(&home, false).unwrap_err().to_string();
+    let error = directory
+        .create_unencrypted(&other, false)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("exists already and is not overwritten"),
         "{error}"
@@ -183,7 +190,11 @@ fn a_ca_survives_its_directory_and_is_not_overwritten() {
 #[test]
 fn a_directory_that_holds_no_ca_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
-    let save = |ca: &CertificateAuthority| ca.save(dir.path(), true).unwrap();
+    let save = |ca: &CertificateAuthority| {
+        CaDirectory::new(dir.path())
+            .create_unencrypted(ca, true)
+            .unwrap()
+    };
     assert!(matches!(
         CertificateAuthority::load(dir.path()),
         Err(CaError::File(_))
@@ -206,6 +217,7 @@ fn a_directory_that_holds_no_ca_is_told_so() {
     assert!(load().unwrap_err().contains("no PEM"));
     put(CA_FILE, Mint::new("another's CA").ca_pem().as_bytes());
     assert!(load().unwrap_err().contains("names no cluster"));
+    save(&CertificateAuthority::create("test").unwrap());
     fs::remove_file(dir.path().join(CRL_FILE)).unwrap();
     assert!(load().unwrap_err().contains(CRL_FILE));
     let bad = CertificateAuthority::create("Not A Cluster").map(drop);
@@ -292,4 +304,59 @@ async fn openssl_agrees() {
     // It got through TLS with its certificate, and is no node.
     let error = server.next().await.unwrap_err();
     assert!(error.contains("closed the connection"), "{error}");
+}
+
+/// Whatever a file that is not ours holds, it is refused in words and nothing panics.
+#[test]
+fn damaged_files_are_refused_in_words() {
+    use portmesh::{CertificateRequest, NodeFile, TrustBundle, inspect};
+    let ca = CertificateAuthority::create_with_key("test", KeyKind::P256).unwrap();
+    let issued = ca.issue(&node("a")).unwrap();
+    let (_, request) = CertificateRequest::generate(&node("a"), KeyKind::P256).unwrap();
+    let text = issued.to_pem().to_string() + request.pem();
+    let mut state = 7_u64;
+    let mut random = move |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    let (mut refused, mut good) = (0, 0);
+    for _ in 0..2000 {
+        let mut bytes = text.clone().into_bytes();
+        for _ in 0..=random(3) {
+            if bytes.is_empty() {
+                break;
+            }
+            let at = random(bytes.len());
+            match random(3) {
+                0 => bytes[at] = b"AZaz09+/=-\n"[random(11)],
+                1 => bytes.truncate(at.max(1)),
+                _ => _ = bytes.remove(at),
+            }
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        let all = [
+            inspect::read(&text).err().map(|e| e.to_string()),
+            inspect::verify(&text, None).err().map(|e| e.to_string()),
+            CertificateRequest::from_pem(&text)
+                .err()
+                .map(|e| e.to_string()),
+            TrustBundle::from_pem(&text).err().map(|e| e.to_string()),
+            NodeFile::from_pem(&text).err().map(|e| e.to_string()),
+        ];
+        for said in &all {
+            match said {
+                Some(error) => {
+                    assert!(error.len() > 10, "{error}");
+                    refused += 1;
+                }
+                None => good += 1,
+            }
+        }
+    }
+    assert!(
+        refused > 1000 && good > 100,
+        "{refused} refused, {good} read"
+    );
 }
