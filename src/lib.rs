@@ -19,6 +19,8 @@ pub mod runtime;
 #[cfg(feature = "runtime")]
 pub mod transport;
 
+#[cfg(feature = "config")]
+pub use api::policy::{PolicyError, PolicyFault};
 #[cfg(feature = "runtime")]
 pub use api::{
     actor::Actor,
@@ -49,7 +51,7 @@ pub use proto::{
     limits::Limits,
     message::{DecodeError, EncodeError, IntoMessage, Message, Raw, Reason},
     naming::NodePattern,
-    policy::Policy,
+    policy::{Operation, Policy, Rule},
     ports::mailbox::Overflow,
     value::{Int, Value},
 };

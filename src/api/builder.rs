@@ -22,12 +22,14 @@ use crate::{
         id::NodeId,
         limits::Limits,
         naming::{self, NodePattern},
-        policy::Policy,
+        policy::{Operation, Policy, Rule},
     },
     runtime::{
         db::{DbConfig, DbHost},
         entropy,
         mesh::{Mesh, MeshConfig},
+        policy::PolicyHandle,
+        registered::Registered,
         registry::{Function, Registry, RegistryConfig},
         transport::SharedTransport,
     },
@@ -52,7 +54,8 @@ use crate::{
 #[must_use = "nothing is started before `.start().await`"]
 pub struct NodeBuilder {
     name: String,
-    trusted: Vec<NodePattern>,
+    /// Rules that hold whatever the policy is.
+    always: Vec<Rule>,
     #[cfg(feature = "tls")]
     identity: Option<Identity>,
     secrets: Option<Secrets>,
@@ -76,7 +79,7 @@ impl NodeBuilder {
     pub(crate) fn new(name: String) -> Self {
         NodeBuilder {
             name,
-            trusted: Vec::new(),
+            always: Vec::new(),
             #[cfg(feature = "tls")]
             identity: None,
             secrets: None,
@@ -163,7 +166,7 @@ impl NodeBuilder {
     }
 
     /// Takes nodes of these IDs for global nodes when they say that they are, besides those that answer at this node's
-    /// seeds. Nobody becomes one by their own word. See [`Self::global`].
+    /// seeds. Nobody becomes one by their own word, and what a rule of the policy denies counts more. See [`Self::global`].
     ///
     /// ```no_run
     /// # use portmesh::Node;
@@ -172,7 +175,8 @@ impl NodeBuilder {
     /// # Ok(()) }
     /// ```
     pub fn trust_global(mut self, nodes: NodePattern) -> Self {
-        self.trusted.push(nodes);
+        let rule = Rule::for_pattern(nodes).allow_all(Operation::Global);
+        self.always.push(rule);
         self
     }
 
@@ -200,7 +204,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Who may do what here.
+    /// Who may do what here. Default: see [`Policy`]. [`Node::set_policy`] replaces it later.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
@@ -245,18 +249,22 @@ impl NodeBuilder {
             && self.seeds.is_empty()
             && self.addresses.is_empty());
         let incarnation = entropy::incarnation()?;
+        let always = std::mem::take(&mut self.always);
+        let policy = Arc::new(PolicyHandle::new(self.policy.clone(), always));
+        let registered = Arc::new(Registered::default());
         let registry = Registry::new(RegistryConfig {
             node: name.clone(),
             incarnation,
             limits: self.limits.clone(),
-            policy: self.policy.clone(),
+            registered: registered.clone(),
             functions: std::mem::take(&mut self.functions),
         });
         let db = DbHost::new(
             DbConfig {
                 node: name.clone(),
                 life: incarnation,
-                trusted: std::mem::take(&mut self.trusted),
+                policy: policy.clone(),
+                registered,
                 limits: self.limits.clone(),
                 seed: u64::from_le_bytes(entropy::random()?),
             },
@@ -276,7 +284,7 @@ impl NodeBuilder {
                 cluster,
                 limits: self.limits,
                 formats: self.formats,
-                policy: self.policy,
+                policy,
                 transport,
                 credentials,
                 listen: self.listen,

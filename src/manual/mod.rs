@@ -16,6 +16,10 @@ pub mod threats {
     #![doc = include_str!("threats.md")]
 }
 
+pub mod policy {
+    #![doc = include_str!("policy.md")]
+}
+
 pub mod defaults {
     #![doc = include_str!("defaults.md")]
 }
