@@ -1,6 +1,7 @@
 //! The commands as they are installed: exit codes, both forms of output, certificates and secrets.
 
 mod mesh;
+mod policy;
 
 use std::{fs, path::Path};
 

@@ -5,10 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::json;
 
 use crate::{
-    Context, Init, NodeEvent, NodeId, NodePattern, PortId, Raw, SendError,
+    Context, Init, NodeEvent, NodeId, NodePattern, Operation, Policy, PortId, Raw, Rule, SendError,
     cli::{
         args::{IdentityArgs, MeshArgs, duration},
-        cmd::db::admin,
+        cmd::{db::admin, policy},
         exit::{Exit, OrExit, Outcome},
         node::{builder, link_json, tell_home},
         output::{Output, plain},
@@ -43,8 +43,13 @@ pub(crate) struct Args {
     /// for any characters; may be given several times
     #[arg(long, value_name = "PATTERN")]
     trust_global: Vec<NodePattern>,
-    /// Let every member of the mesh set and remove entries of the database that this node owns (portmesh db set --on,
-    /// portmesh db remove); without it nobody can
+    /// Who may do what here, a TOML file (see portmesh policy) [default: members may send, call, monitor, spawn what there is,
+    /// kill what they spawned, and read and write the database]
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Let every member of the mesh administer this node: set and remove entries of the database that it owns (portmesh db set
+    /// --on, portmesh db remove). The same as a rule with admin = true for everybody in the policy, where single nodes can be
+    /// named; without either nobody can
     #[arg(long)]
     db_admin: bool,
     /// Write where it listens to this file when it is ready, one address a line
@@ -101,9 +106,14 @@ pub(crate) async fn run(args: Args, out: Output) -> Outcome {
     for nodes in args.trust_global {
         builder = builder.trust_global(nodes);
     }
+    let mut policy = match &args.policy {
+        Some(file) => policy::read(file)?,
+        None => Policy::default(),
+    };
     if args.db_admin {
-        builder = admin::open(builder);
+        policy = policy.with(Rule::for_all().allow_all(Operation::Admin));
     }
+    builder = admin::open(builder).policy(policy);
     let node = builder.start().await.or_exit(Exit::Config)?;
     let mut events = node.events();
     let listen = node.listen_addrs();

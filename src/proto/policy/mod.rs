@@ -80,6 +80,14 @@ impl Operation {
         all.find(|operation| operation.name() == name)
     }
 
+    /// What it takes to spawn that function.
+    pub fn to_spawn(function: &str) -> Operation {
+        match function.starts_with(ADMIN_PREFIX) {
+            true => Operation::Admin,
+            false => Operation::Spawn,
+        }
+    }
+
     /// Whether it is done to a port.
     pub fn is_on_port(self) -> bool {
         matches!(self, Operation::Send | Operation::Monitor | Operation::Kill)

@@ -8,7 +8,7 @@ use crate::proto::{
     id::PortName,
     message::{Message, Reason},
     node::{held::Item, peer::Reply},
-    policy::{ADMIN_PREFIX, Asked, Operation},
+    policy::{Asked, Operation},
 };
 
 /// How many refused spawns are remembered.
@@ -28,10 +28,7 @@ impl<P: Ports> Session<P> {
             return Err(CloseReason::Protocol(text));
         }
         let by = &self.params.node;
-        let operation = match function.starts_with(ADMIN_PREFIX) {
-            true => Operation::Admin,
-            false => Operation::Spawn,
-        };
+        let operation = Operation::to_spawn(function);
         let spawned = match self.policy.check(by, operation, &Asked::Name(function)) {
             Ok(()) => cx.ports.spawn(self.params.link, by, &name, function, args),
             Err(denial) => {

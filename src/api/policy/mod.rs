@@ -12,6 +12,12 @@ use toml_edit::{Document, Item, TableLike, Value};
 
 use crate::proto::policy::{Operation, Policy, Proof, Rule};
 
+#[cfg(feature = "cli")]
+mod question;
+
+#[cfg(feature = "cli")]
+pub(crate) use question::{Question, Verdict};
+
 /// Larger is no policy.
 const BYTES_MAX: u64 = 1 << 20;
 
