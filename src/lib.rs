@@ -19,8 +19,6 @@ pub mod runtime;
 #[cfg(feature = "runtime")]
 pub mod transport;
 
-#[cfg(feature = "config")]
-pub use api::policy::{PolicyError, PolicyFault};
 #[cfg(feature = "runtime")]
 pub use api::{
     actor::Actor,
@@ -40,13 +38,18 @@ pub use api::{
     spawn::SpawnTarget,
     timer::{After, PortAfter, PortTimer, Timer},
 };
+#[cfg(feature = "config")]
+pub use api::{
+    config::{ConfigError, ConfigFault, ConfigOrigin},
+    policy::{PolicyError, PolicyFault},
+};
 pub use proto::{
     codec::{Format, FormatCodec, from_value, to_value},
     db::{
         engine::Summary,
         name::{Family, WriteRefused},
     },
-    handshake::{Mode, Secret, Secrets},
+    handshake::{DEFAULT_CLUSTER, Mode, Secret, SecretId, Secrets},
     id::{Incarnation, NodeId, ParseIdError, PortId, PortName},
     limits::Limits,
     message::{DecodeError, EncodeError, IntoMessage, Message, Raw, Reason},
@@ -57,7 +60,7 @@ pub use proto::{
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{
-    Identity, KnownNodesFile,
+    Identity, KnownNodesFile, SecretFile,
     ca::{CertificateAuthority, IssueOptions, IssuedIdentity, KeyKind},
 };
 

@@ -11,6 +11,7 @@ use super::{
     message::FromMessage,
     node::Node,
     node_port,
+    service::{self, Service},
     spawn::{InitFn, Spawnable},
 };
 #[cfg(feature = "tls")]
@@ -21,6 +22,7 @@ use crate::{
         handshake::{Credentials, DEFAULT_CLUSTER, Secrets},
         id::NodeId,
         limits::Limits,
+        message::IntoMessage,
         naming::{self, NodePattern},
         policy::{Operation, Policy, Rule},
     },
@@ -53,32 +55,39 @@ use crate::{
 /// ```
 #[must_use = "nothing is started before `.start().await`"]
 pub struct NodeBuilder {
-    name: String,
+    pub(super) name: String,
+    pub(super) trusted: Vec<NodePattern>,
     /// Rules that hold whatever the policy is.
-    always: Vec<Rule>,
+    pub(super) always: Vec<Rule>,
     #[cfg(feature = "tls")]
-    identity: Option<Identity>,
-    secrets: Option<Secrets>,
+    pub(super) identity: Option<Identity>,
+    pub(super) secrets: Option<Secrets>,
     #[cfg(feature = "tls")]
-    state: State,
-    cluster: Option<String>,
-    transport: Option<SharedTransport>,
-    listen: Vec<String>,
-    advertise: Vec<String>,
-    seeds: Vec<String>,
-    global: Option<bool>,
-    addresses: BTreeMap<NodeId, Vec<String>>,
-    formats: Vec<Format>,
-    limits: Limits,
-    policy: Policy,
-    functions: HashMap<String, Arc<dyn Function>>,
-    node: Arc<OnceLock<std::sync::Weak<super::inner::NodeInner>>>,
+    pub(super) state: State,
+    pub(super) cluster: Option<String>,
+    pub(super) transport: Option<SharedTransport>,
+    pub(super) listen: Vec<String>,
+    pub(super) advertise: Vec<String>,
+    pub(super) seeds: Vec<String>,
+    pub(super) global: Option<bool>,
+    pub(super) addresses: BTreeMap<NodeId, Vec<String>>,
+    pub(super) formats: Vec<Format>,
+    pub(super) limits: Option<Limits>,
+    pub(super) policy: Option<Policy>,
+    pub(super) functions: HashMap<String, Arc<dyn Function>>,
+    pub(super) services: Vec<Service>,
+    /// Told to the functions when there is the node: one of this builder, and those of builders that went into it.
+    pub(super) node: Vec<NodeCell>,
 }
+
+/// Where a function finds its node.
+pub(super) type NodeCell = Arc<OnceLock<std::sync::Weak<super::inner::NodeInner>>>;
 
 impl NodeBuilder {
     pub(crate) fn new(name: String) -> Self {
         NodeBuilder {
             name,
+            trusted: Vec::new(),
             always: Vec::new(),
             #[cfg(feature = "tls")]
             identity: None,
@@ -93,11 +102,18 @@ impl NodeBuilder {
             global: None,
             addresses: BTreeMap::new(),
             formats: Vec::new(),
-            limits: Limits::default(),
-            policy: Policy::default(),
+            limits: None,
+            policy: None,
             functions: HashMap::new(),
-            node: Arc::default(),
+            services: Vec::new(),
+            node: vec![NodeCell::default()],
         }
+    }
+
+    /// The name of the node, in place of the one that was given before: see [`Node::builder`].
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// The certificate that this node proves itself with. The name of the node must be the one it certifies.
@@ -175,8 +191,7 @@ impl NodeBuilder {
     /// # Ok(()) }
     /// ```
     pub fn trust_global(mut self, nodes: NodePattern) -> Self {
-        let rule = Rule::for_pattern(nodes).allow_all(Operation::Global);
-        self.always.push(rule);
+        self.trusted.push(nodes);
         self
     }
 
@@ -200,13 +215,19 @@ impl NodeBuilder {
 
     /// Every bound.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = Some(limits);
         self
     }
 
     /// Who may do what here. Default: see [`Policy`]. [`Node::set_policy`] replaces it later.
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
+        self.policy = Some(policy);
+        self
+    }
+
+    /// A rule besides the policy, which stays when that is replaced.
+    pub fn policy_rule(mut self, rule: Rule) -> Self {
+        self.always.push(rule);
         self
     }
 
@@ -224,8 +245,28 @@ impl NodeBuilder {
         A: FromMessage + Send + 'static,
         F: for<'a> InitFn<'a, A> + Send + Sync + 'static,
     {
-        let function = Spawnable::<F, A>::new(init, self.node.clone());
+        let cell = self.node.first().cloned().unwrap_or_default();
+        let function = Spawnable::<F, A>::new(init, cell);
         self.functions.insert(name.into(), Arc::new(function));
+        self
+    }
+
+    /// Starts a registered function with the node: when all else has started it is spawned here with these arguments, behind
+    /// the services before it, and the start is over when its init function has returned. If that fails, or there is no such
+    /// function, the node does not start.
+    ///
+    /// ```
+    /// # use portmesh::{Init, Node};
+    /// # async fn start() -> Result<(), portmesh::StartError> {
+    /// let node = Node::builder("a")
+    ///     .spawnable("clock", async |cx: &Init, (seconds,): (u64,)| { /* … */ })
+    ///     .service("clock", (60,))
+    ///     .start()
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn service(mut self, function: impl Into<String>, args: impl IntoMessage) -> Self {
+        self.services.push(Service::new(function.into(), args));
         self
     }
 
@@ -237,6 +278,10 @@ impl NodeBuilder {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn start(mut self) -> Result<Node, StartError> {
+        service::check(&self.services, &self.functions)?;
+        let services = std::mem::take(&mut self.services);
+        let limits = self.limits.take().unwrap_or_default();
+        let policy = self.policy.take().unwrap_or_default();
         let random = u128::from_le_bytes(entropy::random()?);
         let name = naming::expand(&self.name, &super::host::name(), random).map_err(|source| {
             StartError::Name {
@@ -249,13 +294,16 @@ impl NodeBuilder {
             && self.seeds.is_empty()
             && self.addresses.is_empty());
         let incarnation = entropy::incarnation()?;
-        let always = std::mem::take(&mut self.always);
-        let policy = Arc::new(PolicyHandle::new(self.policy.clone(), always));
+        let trusted = std::mem::take(&mut self.trusted).into_iter();
+        let global = |nodes| Rule::for_pattern(nodes).allow_all(Operation::Global);
+        let mut always = std::mem::take(&mut self.always);
+        always.extend(trusted.map(global));
+        let policy = Arc::new(PolicyHandle::new(policy, always));
         let registered = Arc::new(Registered::default());
         let registry = Registry::new(RegistryConfig {
             node: name.clone(),
             incarnation,
-            limits: self.limits.clone(),
+            limits: limits.clone(),
             registered: registered.clone(),
             functions: std::mem::take(&mut self.functions),
         });
@@ -265,16 +313,18 @@ impl NodeBuilder {
                 life: incarnation,
                 policy: policy.clone(),
                 registered,
-                limits: self.limits.clone(),
+                limits: limits.clone(),
                 seed: u64::from_le_bytes(entropy::random()?),
             },
             registry.event_sender(),
         );
         let node = Node::new(registry.clone(), db.clone());
-        let _ = self.node.set(node.downgrade());
+        for cell in &self.node {
+            let _ = cell.set(node.downgrade());
+        }
         node_port::open(&node);
         if has_mesh {
-            let (transport, credentials, cluster) = self.membership(&name)?;
+            let (transport, credentials, cluster) = self.membership(&name, &limits)?;
             if self.formats.is_empty() {
                 self.formats = vec![Format::cbor(), Format::json()];
             }
@@ -282,7 +332,7 @@ impl NodeBuilder {
                 node: name,
                 incarnation,
                 cluster,
-                limits: self.limits,
+                limits,
                 formats: self.formats,
                 policy,
                 transport,
@@ -303,6 +353,7 @@ impl NodeBuilder {
             db.begin_alone();
         }
         registry.release();
+        service::start(&node, services).await?;
         Ok(node)
     }
 
@@ -310,6 +361,7 @@ impl NodeBuilder {
     fn membership(
         &mut self,
         name: &NodeId,
+        limits: &Limits,
     ) -> Result<(SharedTransport, Credentials, String), StartError> {
         if let Some(transport) = self.transport.take() {
             return Ok(self.over(transport));
@@ -321,7 +373,7 @@ impl NodeBuilder {
             secrets: self.secrets.take(),
             state: std::mem::take(&mut self.state),
         };
-        let prepared = membership.prepare(&self.limits)?;
+        let prepared = membership.prepare(limits)?;
         Ok((
             Arc::new(prepared.transport),
             prepared.credentials,
@@ -333,6 +385,7 @@ impl NodeBuilder {
     fn membership(
         &mut self,
         _name: &NodeId,
+        _limits: &Limits,
     ) -> Result<(SharedTransport, Credentials, String), StartError> {
         match self.transport.take() {
             Some(transport) => Ok(self.over(transport)),

@@ -37,6 +37,26 @@ pub enum StartError {
     /// The operating system gives no random bytes.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
+    /// A service is a function that nobody registered.
+    #[error("there is no service {name}: {known}")]
+    NoService {
+        /// Its name.
+        name: String,
+        /// Those that there are, in words.
+        known: String,
+    },
+    /// A service did not start.
+    #[error("the service {name} did not start: {text}")]
+    Service {
+        /// Its name.
+        name: String,
+        /// What its port died of, or what else went wrong.
+        text: String,
+    },
+    /// The configuration that the node is to be started from is wrong.
+    #[cfg(feature = "config")]
+    #[error(transparent)]
+    Config(#[from] super::config::ConfigError),
     /// The mesh does not start: an address to listen on is taken or not this host's, or one to dial can never be dialled.
     #[error(transparent)]
     Mesh(#[from] MeshStartError),

@@ -3,6 +3,8 @@
 pub mod actor;
 pub mod builder;
 pub mod call;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod context;
 pub mod db;
 pub mod error;
@@ -19,6 +21,7 @@ mod node_port;
 pub mod policy;
 pub mod port;
 pub mod report;
+mod service;
 pub mod spawn;
 mod table;
 mod tied;

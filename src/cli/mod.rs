@@ -51,6 +51,7 @@ enum Command {
     Db(cmd::db::Args),
     Policy(cmd::policy::Args),
     Secret(cmd::secret::Args),
+    Config(cmd::config::Args),
     Forget(cmd::forget::Args),
     Demo(cmd::demo::Args),
     /// One node of the demo
@@ -79,13 +80,14 @@ enum CertCommand {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Output::new(cli.output.json, cli.output.quiet);
-    let runs = matches!(
-        cli.command,
-        Command::Run(_) | Command::Demo(_) | Command::DemoNode(_)
-    );
-    cli.log.start(cli.output.quiet, !runs);
+    match cli.command {
+        // when its configuration is read
+        Command::Run(_) => {}
+        Command::Demo(_) | Command::DemoNode(_) => cli.log.start(cli.output.quiet, false),
+        _ => cli.log.start(cli.output.quiet, true),
+    }
     let outcome = match cli.command {
-        Command::Run(args) => block_on(cmd::run::run(args, out)),
+        Command::Run(args) => block_on(cmd::run::run(args, cli.log, cli.output.quiet, out)),
         Command::Send(args) => block_on(cmd::send::run(args, out)),
         Command::Call(args) => block_on(cmd::call::run(args, out)),
         Command::Monitor(args) => block_on(cmd::monitor::run(args, out)),
@@ -97,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Db(args) => block_on(cmd::db::run(args, out)),
         Command::Policy(args) => cmd::policy::run(args, out),
         Command::Secret(args) => cmd::secret::run(args, out),
+        Command::Config(args) => cmd::config::run(args, cli.log, out),
         Command::Forget(args) => cmd::forget::run(args, out),
         Command::Demo(args) => block_on(cmd::demo::run(args, out)),
         Command::DemoNode(args) => block_on(cmd::demo::run_node(args)),

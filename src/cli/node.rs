@@ -3,49 +3,38 @@
 use std::{io::Read, pin::Pin};
 
 use crate::{
-    CallError, DbError, Format, Identity, LinkInfo, Mode, Node, NodeBuilder, NodeId, PortId,
-    Reason, Secret, WriteRefused,
+    CallError, DEFAULT_CLUSTER, DbError, Format, LinkInfo, Mode, Node, NodeBuilder, NodeId, PortId,
+    Reason, Secrets, WriteRefused,
+    api::config::{
+        apply::{BoxError, apply, passphrases, secrets_of_file},
+        keys::PROOFS,
+        layers::{SECRET_VARIABLE, Settings},
+    },
     cli::{
-        args::{IdentityArgs, MeshArgs},
         exit::{Exit, Failure, OrExit, Outcome},
         output::Output,
     },
 };
 
-const SECRET_VARIABLE: &str = "PORTMESH_SECRET";
 const SECRET_BYTES_MAX: u64 = 4096;
 
-/// A builder with all that the flags say.
-pub(crate) fn builder(
-    identity: &IdentityArgs,
-    mesh: &MeshArgs,
-    default_id: &str,
-) -> Outcome<NodeBuilder> {
-    let id = identity.id.as_deref();
-    let mut builder = match &identity.identity {
-        Some(path) => {
-            let cert = Identity::from_pem_file(path).or_exit(Exit::Config)?;
-            // the certificate says who we are
-            let id = id.unwrap_or(cert.node().as_str()).to_string();
-            Node::builder(&id).identity(cert)
-        }
-        None => Node::builder(id.unwrap_or(default_id)).secret(secret(identity)?),
+/// A builder with all that the configuration, the environment and the flags say. Without an ID and a certificate the
+/// default one is taken.
+pub(crate) fn builder(settings: &Settings, default_id: &str) -> Outcome<NodeBuilder> {
+    let proved = PROOFS.iter().any(|key| settings.get(key).is_some());
+    let base = Node::builder(default_id);
+    let base = if proved {
+        base
+    } else {
+        base.secret(secrets_of_environment(settings)?)
     };
-    if let Some(cluster) = &identity.cluster {
-        builder = builder.cluster(cluster);
-    }
-    if let Some(dir) = &identity.state {
-        builder = builder.state_dir(dir);
-    }
-    let formats = identity.format.iter().map(|name| format(name));
-    builder = builder.formats(formats.collect::<Outcome<Vec<_>>>()?);
-    for seed in &mesh.seed {
-        builder = builder.seed(seed);
-    }
-    for (node, addr) in &mesh.address {
-        builder = builder.address(node.clone(), addr);
-    }
-    Ok(builder)
+    apply(settings, base, |path, passphrases| {
+        match path.as_os_str() == "-" {
+            true => secrets_of_stdin(passphrases),
+            false => secrets_of_file(path, passphrases),
+        }
+    })
+    .or_exit(Exit::Config)
 }
 
 /// A format of that name.
@@ -60,29 +49,29 @@ pub(crate) fn format(name: &str) -> Outcome<Format> {
     }
 }
 
-/// The secret from a file, the standard input or the environment.
-fn secret(identity: &IdentityArgs) -> Outcome<Secret> {
-    match &identity.secret_file {
-        Some(path) if path.as_os_str() == "-" => {
-            let mut text = zeroize::Zeroizing::new(String::new());
-            std::io::stdin()
-                .take(SECRET_BYTES_MAX)
-                .read_to_string(&mut text)
-                .or_exit_in(Exit::Config, "reading the secret from the standard input")?;
-            text.trim()
-                .parse()
-                .or_exit_in(Exit::Config, "the secret on the standard input")
-        }
-        Some(path) => Secret::from_file(path).or_exit(Exit::Config),
-        None if std::env::var_os(SECRET_VARIABLE).is_some() => {
-            Secret::from_env(SECRET_VARIABLE).or_exit(Exit::Config)
-        }
-        None => Err(Failure::new(
-            Exit::Config,
-            "nothing proves who this node is: give --identity FILE (certificate) or --secret-file FILE, or set \
-             PORTMESH_SECRET",
-        )),
+fn secrets_of_stdin(passphrases: Option<&str>) -> Result<Secrets, BoxError> {
+    let mut text = zeroize::Zeroizing::new(String::new());
+    std::io::stdin()
+        .take(SECRET_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(|e| format!("reading the secret from the standard input: {e}"))?;
+    Ok(Secrets::from_text(
+        &text,
+        "the standard input",
+        passphrases,
+    )?)
+}
+
+fn secrets_of_environment(settings: &Settings) -> Outcome<Secrets> {
+    if std::env::var_os(SECRET_VARIABLE).is_some_and(|text| !text.is_empty()) {
+        let passphrases = passphrases(settings, DEFAULT_CLUSTER);
+        return Secrets::from_env(SECRET_VARIABLE, passphrases).or_exit(Exit::Config);
     }
+    Err(Failure::new(
+        Exit::Config,
+        "nothing proves who this node is: give --identity FILE (certificate) or --secret-file FILE, set PORTMESH_SECRET, \
+         or configure identity or secret_file",
+    ))
 }
 
 /// What `work` brings, unless the port is dead by then.

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     Events, MeshNode, Node, NodeEvent, NodeId, PortId,
+    api::config::{layers::Settings, value::address},
     cli::{
         args::RemoteArgs,
         exit::{Exit, Failure, OrExit, Outcome},
@@ -53,12 +54,11 @@ impl Refusals {
 }
 
 impl Remote {
-    async fn start(args: &RemoteArgs) -> Outcome<Remote> {
-        let addressed: BTreeSet<NodeId> =
-            args.mesh.address.iter().map(|(n, _)| n.clone()).collect();
-        let timeout = args.timeout.unwrap_or(TIMEOUT);
+    async fn start(timeout: Option<Duration>, settings: &Settings) -> Outcome<Remote> {
+        let addressed = addressed(settings);
+        let timeout = timeout.unwrap_or(TIMEOUT);
         let deadline = Instant::now() + timeout;
-        let mut builder = builder(&args.identity, &args.mesh, "cli/%n/%u")?
+        let mut builder = builder(&client(settings.clone()), "cli/%n/%u")?
             // gone again in a moment
             .global(false);
         for node in &addressed {
@@ -69,20 +69,21 @@ impl Remote {
             node: builder.start().await.or_exit(Exit::Config)?,
             deadline,
             timeout,
-            seeds: args.mesh.seed.len(),
+            seeds: settings.list("seed").len(),
             addressed,
         })
     }
 
     /// Starts a node and attaches it to the mesh, so that its database answers.
     pub(crate) async fn join(args: &RemoteArgs, out: Output) -> Outcome<Remote> {
-        if args.mesh.seed.is_empty() && args.mesh.address.is_empty() {
+        let settings = args.settings()?;
+        if settings.list("seed").is_empty() && settings.list("address").is_empty() {
             return Err(Failure::new(
                 Exit::Usage,
                 "where is the mesh? Give --seed HOST:PORT, or --address NODE=HOST:PORT of a global node",
             ));
         }
-        let remote = Remote::start(args).await?;
+        let remote = Remote::start(args.timeout, &settings).await?;
         let mut events = remote.node.events();
         // opens the links (M5)
         let _asked: Vec<_> = remote
@@ -111,8 +112,9 @@ impl Remote {
         target: &NodeId,
         out: Output,
     ) -> Outcome<Remote> {
-        let has_address = args.mesh.address.iter().any(|(node, _)| node == target);
-        if args.mesh.seed.is_empty() && !has_address {
+        let settings = args.settings()?;
+        let has_address = addressed(&settings).contains(target);
+        if settings.list("seed").is_empty() && !has_address {
             return Err(Failure::new(
                 Exit::Usage,
                 format!(
@@ -120,7 +122,7 @@ impl Remote {
                 ),
             ));
         }
-        let remote = Remote::start(args).await?;
+        let remote = Remote::start(args.timeout, &settings).await?;
         if remote.node.id() == target {
             return Err(Failure::new(
                 Exit::Usage,
@@ -340,6 +342,25 @@ impl Remote {
         }
         done.map(|()| self)
     }
+}
+
+/// What a configuration says of a node that only asks: it listens nowhere and starts nothing.
+fn client(settings: Settings) -> Settings {
+    settings.without(&[
+        "listen",
+        "advertise",
+        "services",
+        "global",
+        "trust_global",
+        "policy",
+    ])
+}
+
+/// The nodes whose addresses are known beforehand.
+fn addressed(settings: &Settings) -> BTreeSet<NodeId> {
+    let list = settings.list("address").iter();
+    list.filter_map(|text| Some(address(text).ok()?.0))
+        .collect()
 }
 
 /// The home of a command that goes on, as it was told last.

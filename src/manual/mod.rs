@@ -24,6 +24,10 @@ pub mod defaults {
     #![doc = include_str!("defaults.md")]
 }
 
+pub mod configuration {
+    #![doc = include_str!("configuration.md")]
+}
+
 pub mod glossary {
     #![doc = include_str!("glossary.md")]
 }

@@ -230,7 +230,7 @@ async fn run(
     let failed = |e| io_failure(e, role);
     let agreed = match role {
         Role::Initiator => {
-            let current = secrets.and_then(Secrets::current);
+            let current = secrets.map(Secrets::current);
             let (state, auth1) = Initiator::start(&local.local, channel, current)?;
             write(&mut stream, &auth1).await.map_err(failed)?;
             let auth2 = read_auth(&mut stream, role).await?;

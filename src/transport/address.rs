@@ -12,7 +12,7 @@ const PORT: u16 = 4040;
 
 /// Where to listen or whom to dial, before any name is resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Address {
+pub(crate) struct Address {
     pub(super) host: Host,
     /// 0: one that the system picks.
     pub(super) port: u16,
@@ -20,7 +20,7 @@ pub(super) struct Address {
 
 /// See [`Address`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Host {
+pub(crate) enum Host {
     /// `*`: every local address.
     Any,
     Ip(IpAddr),
@@ -30,12 +30,12 @@ pub(super) enum Host {
 
 impl Address {
     /// Where a node may listen.
-    pub(super) fn to_listen(text: &str) -> Result<Self, ConnectError> {
+    pub(crate) fn to_listen(text: &str) -> Result<Self, ConnectError> {
         parse(text).map_err(|error| refused(text, error))
     }
 
     /// Where others may be found: one place, and a port that is known.
-    pub(super) fn to_dial(text: &str) -> Result<Self, ConnectError> {
+    pub(crate) fn to_dial(text: &str) -> Result<Self, ConnectError> {
         let address = Address::to_listen(text)?;
         let anywhere = match &address.host {
             Host::Any => true,

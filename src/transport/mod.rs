@@ -1,7 +1,7 @@
 //! Implementations of the runtime's transport: TCP with TLS 1.3, and memory.
 
 #[cfg(feature = "tls")]
-mod address;
+pub(crate) mod address;
 #[cfg(feature = "tls")]
 mod local;
 pub mod memory;

@@ -1,7 +1,9 @@
 //! The commands as they are installed: exit codes, both forms of output, certificates and secrets.
 
+mod config;
 mod mesh;
 mod policy;
+mod secrets;
 
 use std::{fs, path::Path};
 

@@ -45,6 +45,9 @@ fn program(path: &str, dir: &Path) -> Command {
             command.env_remove(name);
         }
     }
+    // not that of who runs the tests
+    #[cfg(unix)]
+    command.env("PORTMESH_CONFIG", "/dev/null");
     command
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod call;
 pub(crate) mod cert_ca;
 pub(crate) mod cert_inspect;
 pub(crate) mod cert_issue;
+pub(crate) mod config;
 pub(crate) mod db;
 pub(crate) mod demo;
 pub(crate) mod forget;

@@ -1,15 +1,17 @@
-//! `portmesh run`: a node from flags.
+//! `portmesh run`: a node from configuration and flags.
 
 use std::{path::PathBuf, time::Duration};
 
 use serde_json::json;
 
 use crate::{
-    Context, Init, NodeEvent, NodeId, NodePattern, Operation, Policy, PortId, Raw, Rule, SendError,
+    Context, Init, NodeBuilder, NodeEvent, NodeId, Operation, PortId, Raw, Rule, SendError,
+    api::config::layers::Settings,
     cli::{
-        args::{IdentityArgs, MeshArgs, duration},
-        cmd::{db::admin, policy},
+        args::{ConfigArgs, Flags, IdentityArgs, MeshArgs, NodeArgs},
+        cmd::db::admin,
         exit::{Exit, OrExit, Outcome},
+        log::LogArgs,
         node::{builder, link_json, tell_home},
         output::{Output, plain},
         signals::stop_signal,
@@ -26,39 +28,20 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
     identity: IdentityArgs,
     #[command(flatten)]
     mesh: MeshArgs,
-    /// Where to listen: * as host for every local address, * as port for one that the system picks, 4040 if there is none;
-    /// may be given several times
-    #[arg(long, value_name = "HOST[:PORT]")]
-    listen: Vec<String>,
-    /// Where others reach this node, if not where it listens (address translation, containers); may be given several times
-    #[arg(long, value_name = "HOST[:PORT]")]
-    advertise: Vec<String>,
-    /// Be a global node, or with =false do not be one [default: it is one when it has no seed but itself]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    global: Option<bool>,
-    /// Take nodes of these IDs for global nodes when they say that they are, besides those that answer at the seeds; * stands
-    /// for any characters; may be given several times
-    #[arg(long, value_name = "PATTERN")]
-    trust_global: Vec<NodePattern>,
-    /// Who may do what here, a TOML file (see portmesh policy) [default: members may send, call, monitor, spawn what there is,
-    /// kill what they spawned, and read and write the database]
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// Let every member of the mesh administer this node: set and remove entries of the database that it owns (portmesh db set
-    /// --on, portmesh db remove). The same as a rule with admin = true for everybody in the policy, where single nodes can be
-    /// named; without either nobody can
-    #[arg(long)]
-    db_admin: bool,
+    #[command(flatten)]
+    node: NodeArgs,
     /// Write where it listens to this file when it is ready, one address a line
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
-    /// How long to go on transmitting at the end
-    #[arg(long, value_name = "TIME", default_value = "5", value_parser = duration)]
-    flush: Duration,
 }
+
+/// How long to go on transmitting at the end.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// How the ports of print print.
 struct Printer(Output);
@@ -86,34 +69,33 @@ async fn init_echo(cx: &Init, (): ()) {
     cx.port().on_other(echo).open();
 }
 
-pub(crate) async fn run(args: Args, out: Output) -> Outcome {
-    let mut stop = std::pin::pin!(stop_signal()?);
-    let mut builder = builder(&args.identity, &args.mesh, "%n")?
+/// The flags are in the settings already.
+fn builder_of(settings: &Settings, out: Output) -> Outcome<NodeBuilder> {
+    // a profile without an ID is a name for many nodes
+    let default_id = match &settings.profile {
+        Some(profile) => format!("{profile}/%u"),
+        None => "%n".to_owned(),
+    };
+    let builder = builder(settings, &default_id)?
         .spawnable("echo", init_echo)
         .spawnable("print", move |cx: &Init, (): ()| {
             cx.port().state(Printer(out)).on_other(print).open();
             std::future::ready(())
         });
-    for addr in &args.listen {
-        builder = builder.listen(addr);
-    }
-    for addr in &args.advertise {
-        builder = builder.advertise(addr);
-    }
-    if let Some(global) = args.global {
-        builder = builder.global(global);
-    }
-    for nodes in args.trust_global {
-        builder = builder.trust_global(nodes);
-    }
-    let mut policy = match &args.policy {
-        Some(file) => policy::read(file)?,
-        None => Policy::default(),
-    };
-    if args.db_admin {
-        policy = policy.with(Rule::for_all().allow_all(Operation::Admin));
-    }
-    builder = admin::open(builder).policy(policy);
+    let builder = admin::open(builder);
+    Ok(match settings.flag("db_admin") {
+        Some(true) => builder.policy_rule(Rule::for_all().allow_all(Operation::Admin)),
+        _ => builder,
+    })
+}
+
+pub(crate) async fn run(args: Args, log: LogArgs, quiet: bool, out: Output) -> Outcome {
+    let mut stop = std::pin::pin!(stop_signal()?);
+    let flags = Flags::default().identity(&args.identity).mesh(&args.mesh);
+    let flags = flags.node(&args.node)?.log(&log);
+    let settings = args.config.settings(flags, true)?;
+    LogArgs::start_with(&settings, quiet);
+    let builder = builder_of(&settings, out)?;
     let node = builder.start().await.or_exit(Exit::Config)?;
     let mut events = node.events();
     let listen = node.listen_addrs();
@@ -138,7 +120,7 @@ pub(crate) async fn run(args: Args, out: Output) -> Outcome {
         }
     }
     out.chat("stopping");
-    node.shutdown(args.flush).await;
+    node.shutdown(settings.time("flush").unwrap_or(FLUSH)).await;
     out.data(
         format!("stopped: {}", node.id()),
         &json!({"event": "stopped", "node": node.id()}),

@@ -18,6 +18,7 @@ mod keys;
 mod known;
 mod negotiate;
 mod secret;
+mod secrets;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,10 @@ mod tests;
 pub use error::HandshakeError;
 pub use greeting::{Greeting, Local, PeerLimits, Pick, check_cluster, check_name};
 pub use known::{Credentials, Forgetful, KnownNodes, Proof};
-pub use secret::{Secret, SecretError, Secrets};
+pub use secret::{Secret, SecretError, SecretId};
+#[cfg(feature = "tls")]
+pub(crate) use secrets::lines as secret_lines;
+pub use secrets::{Secrets, SecretsError};
 pub use state::{
     Agreed, Channel, Initiator, InitiatorVerified, Responder, ResponderAnswered, ResponderVerified,
 };

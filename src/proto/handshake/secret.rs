@@ -1,9 +1,12 @@
-//! The shared secret: its text form, the stretched passphrase, and the set of those that a node accepts.
+//! The shared secret: its text form, its short name for people, and the stretched passphrase.
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use ring::hmac;
 use zeroize::Zeroizing;
+
+use super::Secrets;
 
 /// What every secret's text begins with.
 const PREFIX: &str = "pms1_";
@@ -38,8 +41,53 @@ pub enum SecretError {
     )]
     ShortPassphrase(usize),
     /// More secrets than a node tries for each connection.
-    #[error("at most {max} secrets can be accepted at a time", max = Secrets::MAX)]
+    #[error(
+        "at most {max} secrets can be accepted at a time; remove those that no node uses any more",
+        max = Secrets::MAX
+    )]
     TooMany,
+    /// There is none.
+    #[error("there is no secret in it; make one with `portmesh secret gen`")]
+    None,
+}
+
+/// Names a secret in logs and lists without telling it: 8 hexadecimal digits that are derived from it.
+///
+/// They tell nothing of a generated secret. Of a passphrase they tell as much as one tested guess: they are shown to
+/// members only.
+///
+/// ```
+/// use portmesh::Secret;
+/// let (one, other) = (Secret::from_bytes([7; 32]), Secret::from_bytes([8; 32]));
+/// assert_ne!(one.id(), other.id());
+/// assert_eq!(one.id().to_string().parse(), Ok(one.id()));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretId([u8; 4]);
+
+impl fmt::Display for SecretId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for SecretId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretId({self})")
+    }
+}
+
+impl FromStr for SecretId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        match u32::from_str_radix(text, 16) {
+            Ok(number) if digits => Ok(SecretId(number.to_be_bytes())),
+            _ => Err(format!(
+                "{text:?} is no name of a secret: those are 8 hexadecimal digits, see `portmesh secret list`"
+            )),
+        }
+    }
 }
 
 /// A secret that all nodes of a mesh share: 256 random bits. Wiped from memory when dropped; has no `Debug` of its
@@ -95,6 +143,15 @@ impl Secret {
         BASE64URL.encode_string(*self.0, &mut text);
         BASE64URL.encode_string(self.checksum(), &mut text);
         text
+    }
+
+    /// What it is called in logs and lists.
+    pub fn id(&self) -> SecretId {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_slice());
+        match hmac::sign(&key, b"portmesh1 secret id").as_ref() {
+            [a, b, c, d, ..] => SecretId([*a, *b, *c, *d]),
+            _ => SecretId([0; 4]),
+        }
     }
 
     pub(super) fn bytes(&self) -> &[u8; 32] {
@@ -158,51 +215,5 @@ impl Eq for Secret {}
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
-    }
-}
-
-/// The secrets that a node accepts: the one it sends, and up to three older or newer ones, so that a rotation has no
-/// gap: add the new one everywhere, switch, remove the old one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Secrets(Vec<Secret>);
-
-impl Secrets {
-    /// How many there can be, the current one included.
-    pub const MAX: usize = 4;
-
-    /// Only one.
-    pub fn new(current: Secret) -> Self {
-        Secrets(vec![current])
-    }
-
-    /// Accepts another one as well; it is never sent first.
-    ///
-    /// # Errors
-    /// [`SecretError::TooMany`] at [`Self::MAX`].
-    pub fn accept(mut self, other: Secret) -> Result<Self, SecretError> {
-        if self.0.contains(&other) {
-            return Ok(self);
-        }
-        if self.0.len() >= Self::MAX {
-            return Err(SecretError::TooMany);
-        }
-        self.0.push(other);
-        Ok(self)
-    }
-
-    /// The one that dials use.
-    pub fn current(&self) -> Option<&Secret> {
-        self.0.first()
-    }
-
-    /// All, the current one first.
-    pub fn iter(&self) -> impl Iterator<Item = &Secret> {
-        self.0.iter()
-    }
-}
-
-impl From<Secret> for Secrets {
-    fn from(current: Secret) -> Self {
-        Secrets::new(current)
     }
 }

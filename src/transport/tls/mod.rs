@@ -14,6 +14,7 @@ mod name;
 mod node_key;
 mod raw_key;
 mod secret;
+mod secret_file;
 mod setup;
 mod stream;
 mod verify;
@@ -40,6 +41,7 @@ pub use self::{
     name::{dns_name, node_uri},
     node_key::{NodeKey, NodeKeyError},
     secret::SecretSourceError,
+    secret_file::{SecretFile, SecretFileError},
     setup::{Membership, Prepared, SetupError, State},
 };
 use super::{address::Address, local, tcp};

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use ring::rand::SecureRandom;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::files::{self, Access, FileError};
-use crate::proto::handshake::{Secret, SecretError};
+use crate::proto::handshake::{Secret, SecretError, Secrets, SecretsError};
 
-const FILE_BYTES_MAX: u64 = 4096;
+/// The largest file or text with secrets, in bytes.
+pub(super) const FILE_BYTES_MAX: u64 = 4096;
 
 /// Why there is no secret.
 #[derive(Debug, thiserror::Error)]
@@ -46,39 +47,20 @@ impl Secret {
         Ok(Secret::from_bytes(*bytes))
     }
 
-    /// From a file that holds the text form and nothing else but white space around it, and that only its owner can
-    /// read.
+    /// The current one of a file of secrets: see [`Secrets::from_file`].
     ///
     /// # Errors
-    /// When it cannot be read, when others can read it (with the `chmod` that mends it), when it holds no secret.
+    /// As [`Secrets::from_file`].
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SecretSourceError> {
-        let path = path.as_ref();
-        let text = files::read(path, FILE_BYTES_MAX, Access::Private)?;
-        text.trim()
-            .parse()
-            .map_err(|source| SecretSourceError::Secret {
-                place: path.display().to_string(),
-                source,
-            })
+        Ok(Secrets::from_file(path, None)?.current().clone())
     }
 
-    /// From an environment variable that holds the text form. A file is better: other processes of the same user can
-    /// read the environment, and children inherit it.
+    /// The current one of an environment variable: see [`Secrets::from_env`].
     ///
     /// # Errors
-    /// When it is not set or holds no secret.
+    /// As [`Secrets::from_env`].
     pub fn from_env(variable: &str) -> Result<Self, SecretSourceError> {
-        let mut text = std::env::var(variable)
-            .map_err(|_| SecretSourceError::NoVariable(variable.to_owned()))?;
-        let secret = text
-            .trim()
-            .parse()
-            .map_err(|source| SecretSourceError::Secret {
-                place: variable.to_owned(),
-                source,
-            });
-        text.zeroize();
-        secret
+        Ok(Secrets::from_env(variable, None)?.current().clone())
     }
 
     /// Writes the text form to a file of mode 0600. An existing file is left alone unless `overwrite`.
@@ -89,6 +71,54 @@ impl Secret {
         let mut text = self.to_text();
         text.push('\n');
         files::write(path.as_ref(), text.as_bytes(), Access::Private, overwrite)
+    }
+}
+
+impl Secrets {
+    /// From a file with one secret a line ([`Secrets::parse`]), that only its owner can read. `passphrases`: the
+    /// cluster's name, where passphrases are allowed.
+    ///
+    /// # Errors
+    /// When it cannot be read, when others can read it (with the `chmod` that mends it), when a line holds no secret.
+    pub fn from_file(
+        path: impl AsRef<Path>,
+        passphrases: Option<&str>,
+    ) -> Result<Self, SecretSourceError> {
+        let path = path.as_ref();
+        let text = files::read(path, FILE_BYTES_MAX, Access::Private)?;
+        Self::from_text(&text, &path.display().to_string(), passphrases)
+    }
+
+    /// From an environment variable that holds the same text. A file is better: other processes of the same user can
+    /// read the environment, and children inherit it.
+    ///
+    /// # Errors
+    /// When it is not set or a line holds no secret.
+    pub fn from_env(variable: &str, passphrases: Option<&str>) -> Result<Self, SecretSourceError> {
+        let text = std::env::var(variable)
+            .map_err(|_| SecretSourceError::NoVariable(variable.to_owned()))?;
+        Self::from_text(&Zeroizing::new(text), variable, passphrases)
+    }
+
+    /// From that text; `place` says in errors where it is from.
+    ///
+    /// # Errors
+    /// [`SecretSourceError::Secret`].
+    pub fn from_text(
+        text: &str,
+        place: &str,
+        passphrases: Option<&str>,
+    ) -> Result<Self, SecretSourceError> {
+        Secrets::parse(text, passphrases).map_err(|error| {
+            let SecretsError { line, source } = error;
+            SecretSourceError::Secret {
+                place: match text.trim().contains('\n') {
+                    true => format!("{place}:{line}"),
+                    false => place.to_owned(),
+                },
+                source,
+            }
+        })
     }
 }
 

@@ -97,7 +97,7 @@ async fn secrets_rotate_without_a_gap() {
             let dialled = parties[from].dial(&server.addr, None).await;
             // A responder that has only the old one is not dialled with the new one before all have both.
             let current = [pair[0].current(), pair[1].current()][from];
-            if pair[to].iter().any(|s| Some(s) == current) {
+            if pair[to].iter().any(|s| s == current) {
                 dialled.unwrap();
                 server.next().await.unwrap();
             } else {
