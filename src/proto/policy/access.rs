@@ -32,6 +32,9 @@ impl fmt::Display for Source {
     }
 }
 
+/// Says yes to names of families.
+pub type Wanted<'a> = dyn Fn(&str) -> bool + 'a;
+
 /// What is to be known of a port to decide on it. What costs something is asked for only where a rule is about it.
 pub struct PortFacts<'a> {
     /// Its name.
@@ -39,7 +42,7 @@ pub struct PortFacts<'a> {
     /// Whether a node of the asker's ID spawned it.
     pub is_spawned: &'a dyn Fn() -> bool,
     /// Whether it is registered in a family that this says yes to.
-    pub is_registered: &'a dyn Fn(&dyn Fn(&str) -> bool) -> bool,
+    pub is_registered: &'a dyn Fn(&Wanted<'_>) -> bool,
 }
 
 /// What an operation is to be done to.

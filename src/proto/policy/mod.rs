@@ -14,7 +14,7 @@ use std::{fmt, sync::Arc};
 
 use super::{id::NodeId, naming::NodePattern};
 
-pub use access::{Asked, Decision, Denial, PeerPolicy, PortFacts, Source};
+pub use access::{Asked, Decision, Denial, PeerPolicy, PortFacts, Source, Wanted};
 pub use rule::{BadRule, Rule};
 pub use target::{Pattern, Target};
 
