@@ -40,7 +40,7 @@ pub use api::{
 };
 #[cfg(feature = "config")]
 pub use api::{
-    config::{ConfigError, ConfigFault, ConfigOrigin},
+    config::{ConfigError, ConfigFault, ConfigOrigin, ProfileBuilder},
     policy::{PolicyError, PolicyFault},
 };
 pub use proto::{
@@ -60,8 +60,12 @@ pub use proto::{
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{
-    Identity, KnownNodesFile, SecretFile,
-    ca::{CertificateAuthority, IssueOptions, IssuedIdentity, KeyKind},
+    Identity, KnownNodesFile, SecretFile, ca,
+    ca::{
+        CaDirectory, CertificateAuthority, CertificateRequest, IssueOptions, IssuedCertificate,
+        IssuedIdentity, KeyKind, NodeFile, Passphrase, TrustBundle,
+    },
+    inspect,
 };
 
 /// The program in the README compiles and runs.

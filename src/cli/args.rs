@@ -209,8 +209,12 @@ impl Flags {
         self.add("secret_file", args.secret_file.clone().map(Setting::Path));
         self.add("allow_passphrase", args.allow_passphrase.map(Setting::Bool));
         self.add("cluster", args.cluster.clone().map(Setting::Text));
-        self.add("state", args.state.clone().map(Setting::Path));
         self.add_list("format", &args.format);
+        self.state(args.state.clone())
+    }
+
+    pub(crate) fn state(mut self, state: Option<PathBuf>) -> Self {
+        self.add("state", state.map(Setting::Path));
         self
     }
 

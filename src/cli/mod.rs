@@ -1,6 +1,8 @@
 //! The commands `portmesh` and `portmesh-cert`: flags, exit codes, output, one file a subcommand.
 
 mod args;
+mod ca;
+mod cert;
 mod cmd;
 mod exit;
 mod log;
@@ -9,6 +11,8 @@ mod output;
 mod remote;
 mod signals;
 mod values;
+
+pub use self::cert::main as cert_main;
 
 use std::{future::Future, process::ExitCode};
 
@@ -59,23 +63,6 @@ enum Command {
     DemoNode(cmd::demo::NodeArgs),
 }
 
-/// The certificates of a Portmesh mesh: a CA, and one file for each node
-#[derive(Debug, Parser)]
-#[command(name = "portmesh-cert", version, after_help = exit::HELP, max_term_width = 110)]
-struct CertCli {
-    #[command(subcommand)]
-    command: CertCommand,
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-#[derive(Debug, Subcommand)]
-enum CertCommand {
-    Ca(cmd::cert_ca::Args),
-    Issue(cmd::cert_issue::Args),
-    Inspect(cmd::cert_inspect::Args),
-}
-
 /// The command `portmesh`.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -103,18 +90,6 @@ pub fn main() -> ExitCode {
         Command::Forget(args) => cmd::forget::run(args, out),
         Command::Demo(args) => block_on(cmd::demo::run(args, out)),
         Command::DemoNode(args) => block_on(cmd::demo::run_node(args)),
-    };
-    end(outcome, out)
-}
-
-/// The command `portmesh-cert`.
-pub fn cert_main() -> ExitCode {
-    let cli = CertCli::parse();
-    let out = Output::new(cli.output.json, cli.output.quiet);
-    let outcome = match cli.command {
-        CertCommand::Ca(args) => cmd::cert_ca::run(args, out),
-        CertCommand::Issue(args) => cmd::cert_issue::run(args, out),
-        CertCommand::Inspect(args) => cmd::cert_inspect::run(args, out),
     };
     end(outcome, out)
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    Events, MeshNode, Node, NodeEvent, NodeId, PortId,
+    ConfigOrigin, Events, MeshNode, Node, NodeEvent, NodeId, PortId,
     api::config::{layers::Settings, value::address},
     cli::{
         args::RemoteArgs,
@@ -344,16 +344,26 @@ impl Remote {
     }
 }
 
-/// What a configuration says of a node that only asks: it listens nowhere and starts nothing.
+/// What a configuration says of a node that only asks: it listens nowhere, starts nothing, and does not take the name of the
+/// node that is configured on this host, unless its profile was asked for.
 fn client(settings: Settings) -> Settings {
-    settings.without(&[
+    let is_named = match settings.get("id") {
+        Some((_, ConfigOrigin::File { .. })) => settings.profile.is_some(),
+        _ => true,
+    };
+    let settings = settings.without(&[
         "listen",
         "advertise",
         "services",
         "global",
         "trust_global",
         "policy",
-    ])
+    ]);
+    if is_named {
+        settings
+    } else {
+        settings.without(&["id"])
+    }
 }
 
 /// The nodes whose addresses are known beforehand.

@@ -1,4 +1,4 @@
-//! The manual: what is promised, how it is built, what it defends against, every default, every word.
+//! The manual: what is promised, how it is built, what it defends against, how certificates live, every default, every word.
 
 pub mod contract {
     #![doc = include_str!("contract.md")]
@@ -18,6 +18,10 @@ pub mod threats {
 
 pub mod policy {
     #![doc = include_str!("policy.md")]
+}
+
+pub mod certificates {
+    #![doc = include_str!("certificates.md")]
 }
 
 pub mod defaults {

@@ -19,9 +19,14 @@ pub(crate) fn portmesh(dir: &Path) -> Command {
     program(env!("CARGO_BIN_EXE_portmesh"), dir)
 }
 
-/// `portmesh-cert`, likewise.
+/// The passphrase of every CA that a test makes with [`portmesh_cert`].
+pub(crate) const CA_PASSPHRASE: &str = "a passphrase for tests";
+
+/// `portmesh-cert`, likewise, with a passphrase for its CA.
 pub(crate) fn portmesh_cert(dir: &Path) -> Command {
-    program(env!("CARGO_BIN_EXE_portmesh-cert"), dir)
+    let mut command = program(env!("CARGO_BIN_EXE_portmesh-cert"), dir);
+    command.env("PORTMESH_CA_PASSPHRASE", CA_PASSPHRASE);
+    command
 }
 
 /// An example of this project. `cargo test` builds them beside the executables.

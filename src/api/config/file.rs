@@ -15,6 +15,7 @@ use super::{
     keys::{self, Key},
     value::{self, Setting},
 };
+use crate::transport::tls::files::{self, Access, FileError};
 
 /// Larger is not a configuration.
 const BYTES_MAX: u64 = 1 << 20;
@@ -71,6 +72,43 @@ pub(crate) fn text(path: &Path) -> Result<Option<String>, ConfigError> {
             "it is not text",
         ))),
     }
+}
+
+/// Writes a file whole, or not at all. One that is there keeps its mode, and a link to it stays one.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), ConfigError> {
+    let failed = |source| ConfigError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    let (place, access) = match path.canonicalize() {
+        Ok(place) => {
+            let access = mode(&place).map_err(failed)?;
+            (place, access)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder).map_err(failed)?;
+            }
+            (path.to_owned(), Access::Public)
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    files::write(&place, text.as_bytes(), access, true).map_err(|error| match error {
+        FileError::Write { source, .. } => failed(source),
+        other => failed(io::Error::other(other)),
+    })
+}
+
+#[cfg(unix)]
+fn mode(path: &Path) -> io::Result<Access> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    Ok(Access::Mode(mode & 0o7777))
+}
+
+#[cfg(not(unix))]
+fn mode(_: &Path) -> io::Result<Access> {
+    Ok(Access::Public)
 }
 
 impl ConfigFile {

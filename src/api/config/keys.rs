@@ -109,7 +109,7 @@ const KEYS: &[Key] = &[
         "id",
         Kind::Id,
         Some("--id"),
-        "what the certificate says, or the profile's name with /%u",
+        "what the certificate says, or the profile's name with /%u, or the host's name",
     ),
     key(
         "cluster",

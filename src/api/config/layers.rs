@@ -40,6 +40,13 @@ impl Environment {
         (!value.is_empty()).then_some(value)
     }
 
+    /// Of this process, but for one variable.
+    pub(crate) fn without(name: &str) -> Self {
+        let mut environment = Self::of_process();
+        environment.0.remove(name);
+        environment
+    }
+
     /// Variables that look as if they were meant for Portmesh.
     pub(crate) fn ours(&self) -> impl Iterator<Item = &str> {
         let ours = |name: &&String| name.starts_with("PORTMESH_");
@@ -137,11 +144,23 @@ pub(crate) type Said = Vec<(&'static Key, Setting, ConfigOrigin)>;
 impl Layers {
     /// Reads the files and checks them whole, with the parents of all profiles.
     pub(crate) fn read(places: Places) -> Result<Self, ConfigError> {
+        Self::read_with(places, None)
+    }
+
+    /// Likewise, where one of the files is to have this text instead.
+    pub(crate) fn read_with(
+        places: Places,
+        instead: Option<(&Path, &str)>,
+    ) -> Result<Self, ConfigError> {
         let must_be = matches!(places, Places::One(_));
         let mut files = Vec::new();
         let mut faults = Vec::new();
         for path in places.paths() {
-            match ConfigFile::read(path) {
+            let file = match instead.filter(|(other, _)| *other == path) {
+                Some((path, text)) => ConfigFile::parse(path, text).map(Some),
+                None => ConfigFile::read(path),
+            };
+            match file {
                 Ok(Some(file)) => files.push(file),
                 Ok(None) if must_be => {
                     return Err(ConfigError::Read {

@@ -6,7 +6,9 @@ use serde_json::json;
 
 use crate::{
     KnownNodesFile, NodeId,
+    api::config::value::Setting,
     cli::{
+        args::{ConfigArgs, Flags},
         exit::{Exit, Failure, OrExit, Outcome},
         output::Output,
     },
@@ -20,13 +22,22 @@ use crate::{
 pub(crate) struct Args {
     /// The node whose key is to be forgotten; without it all remembered ones are listed
     node: Option<NodeId>,
-    /// The state directory of the node that remembers
-    #[arg(long, value_name = "DIR", env = "PORTMESH_STATE")]
-    state: PathBuf,
+    /// The state directory of the node that remembers [default: what is configured for it] [env: PORTMESH_STATE]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 pub(crate) fn run(args: Args, out: Output) -> Outcome {
-    let known = KnownNodesFile::open(&args.state).or_exit(Exit::Config)?;
+    let settings = args
+        .config
+        .settings(Flags::default().state(args.state), true)?;
+    let Some((Setting::Path(state), _)) = settings.get("state") else {
+        let text = "which node is to forget? Give --state DIR, or --profile NAME of one that has a state directory";
+        return Err(Failure::new(Exit::Usage, text));
+    };
+    let known = KnownNodesFile::open(state).or_exit(Exit::Config)?;
     let Some(node) = args.node else {
         for (node, proof) in known.list() {
             let value = json!({"node": node, "proof": proof});
@@ -38,7 +49,7 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
         out.data(format!("forgot {node}"), &json!({"forgot": node}));
         Ok(())
     } else {
-        let text = format!("{node} is not remembered in {}", args.state.display());
+        let text = format!("{node} is not remembered in {}", state.display());
         Err(Failure::new(Exit::NotFound, text))
     }
 }

@@ -1,9 +1,18 @@
 //! The subcommands, one file each.
 
 pub(crate) mod call;
+pub(crate) mod cert_assemble;
+pub(crate) mod cert_bundle;
 pub(crate) mod cert_ca;
+pub(crate) mod cert_crl;
+pub(crate) mod cert_csr;
 pub(crate) mod cert_inspect;
 pub(crate) mod cert_issue;
+pub(crate) mod cert_list;
+pub(crate) mod cert_renew;
+pub(crate) mod cert_revoke;
+pub(crate) mod cert_sign;
+pub(crate) mod cert_verify;
 pub(crate) mod config;
 pub(crate) mod db;
 pub(crate) mod demo;

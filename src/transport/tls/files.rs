@@ -56,11 +56,13 @@ pub enum FileError {
 
 /// Who may read a file that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(crate) enum Access {
     /// Mode 0600.
     Private,
     /// Mode 0644.
     Public,
+    /// This mode.
+    Mode(u32),
 }
 
 /// Reads a text file of at most `max` bytes. With `Access::Private` the open file must belong to its reader alone.
@@ -91,6 +93,15 @@ pub(super) fn read(path: &Path, max: u64, access: Access) -> Result<Zeroizing<St
     Ok(Zeroizing::new(text.to_owned()))
 }
 
+/// Reads a text file of at most `max` bytes, which must belong to its reader alone if there is a private key in it.
+pub(super) fn read_as_it_needs(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError> {
+    let text = read(path, max, Access::Public)?;
+    if text.contains("PRIVATE KEY-----") {
+        return read(path, max, Access::Private);
+    }
+    Ok(text)
+}
+
 /// Whether only the owner of the open file may read it.
 #[cfg(unix)]
 pub(super) fn check_private(file: &File, path: &Path) -> Result<(), FileError> {
@@ -117,7 +128,7 @@ pub(super) fn check_private(_: &File, _: &Path) -> Result<(), FileError> {
 
 /// Writes a file whole: to a new file beside it, synced, then moved to its place. Without `overwrite` an existing file
 /// is an error and stays.
-pub(super) fn write(
+pub(crate) fn write(
     path: &Path,
     bytes: &[u8],
     access: Access,
@@ -184,11 +195,18 @@ fn create(path: &Path, access: Access) -> io::Result<File> {
         options.mode(match access {
             Access::Private => 0o600,
             Access::Public => 0o644,
+            Access::Mode(mode) => mode,
         });
     }
     #[cfg(not(unix))]
     let _ = access;
-    options.open(path)
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    if let Access::Mode(mode) = access {
+        // not less what the mask of the process takes
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    }
+    Ok(file)
 }
 
 fn temporary(path: &Path) -> io::Result<PathBuf> {

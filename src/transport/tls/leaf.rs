@@ -24,59 +24,10 @@ impl Leaf {
     /// `Err` says what is wrong, as the end of "its certificate is not acceptable: …".
     pub(super) fn read(der: &[u8]) -> Result<Self, String> {
         let cert = parse(der)?;
-        if let Some(constraints) = cert.basic_constraints().map_err(unreadable)?
-            && constraints.value.ca
-        {
-            return Err("it is a CA certificate, not a node's".into());
+        for check in CHECKS {
+            check(&cert)?;
         }
-        let usage = cert
-            .key_usage()
-            .map_err(unreadable)?
-            .ok_or("it has no key usage")?
-            .value;
-        if !usage.digital_signature() {
-            return Err("its key usage does not allow signatures (digitalSignature)".into());
-        }
-        if usage.key_cert_sign() || usage.crl_sign() {
-            return Err("its key may sign certificates or CRLs, which is for CAs only".into());
-        }
-        let extended = cert
-            .extended_key_usage()
-            .map_err(unreadable)?
-            .ok_or("it has no extended key usage")?
-            .value;
-        if !(extended.server_auth && extended.client_auth) {
-            return Err(
-                "it is not for both sides of a connection (serverAuth and clientAuth)".into(),
-            );
-        }
-        let names = cert
-            .subject_alternative_name()
-            .map_err(unreadable)?
-            .ok_or("it has no subject alternative name")?
-            .value;
-        let mut uris = names.general_names.iter().filter_map(|n| match n {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        });
-        let (uri, more) = (uris.next(), uris.next());
-        let (cluster, node) = match (uri, more) {
-            (Some(uri), None) => name::parse_node_uri(uri)?,
-            (None, _) => {
-                return Err(
-                    "it names no node: it has no URI spiffe://<cluster>/node/<node-id>".into(),
-                );
-            }
-            _ => return Err("it has more than one URI".into()),
-        };
-        let dns = name::dns_name(&cluster);
-        if !names
-            .general_names
-            .iter()
-            .any(|n| matches!(n, GeneralName::DNSName(d) if *d == dns))
-        {
-            return Err(format!("it lacks the DNS name {dns}"));
-        }
+        let (cluster, node) = named(&cert)?;
         Ok(Leaf {
             cluster,
             node,
@@ -86,6 +37,85 @@ impl Leaf {
             not_after: cert.validity().not_after.timestamp(),
         })
     }
+}
+
+type Check = fn(&X509Certificate<'_>) -> Result<(), String>;
+
+/// What a node's certificate must be, one by one.
+const CHECKS: [Check; 4] = [is_no_ca, is_for_signatures, is_for_both_sides, |cert| {
+    named(cert).map(drop)
+}];
+
+/// All that is wrong with the form of a node's certificate.
+pub(super) fn faults(cert: &X509Certificate<'_>) -> Vec<String> {
+    let faults = CHECKS.iter().filter_map(|check| check(cert).err());
+    faults.collect()
+}
+
+fn is_no_ca(cert: &X509Certificate<'_>) -> Result<(), String> {
+    if let Some(constraints) = cert.basic_constraints().map_err(unreadable)?
+        && constraints.value.ca
+    {
+        return Err("it is a CA certificate, not a node's".into());
+    }
+    Ok(())
+}
+
+fn is_for_signatures(cert: &X509Certificate<'_>) -> Result<(), String> {
+    let usage = cert
+        .key_usage()
+        .map_err(unreadable)?
+        .ok_or("it has no key usage")?
+        .value;
+    if !usage.digital_signature() {
+        return Err("its key usage does not allow signatures (digitalSignature)".into());
+    }
+    if usage.key_cert_sign() || usage.crl_sign() {
+        return Err("its key may sign certificates or CRLs, which is for CAs only".into());
+    }
+    Ok(())
+}
+
+fn is_for_both_sides(cert: &X509Certificate<'_>) -> Result<(), String> {
+    let extended = cert
+        .extended_key_usage()
+        .map_err(unreadable)?
+        .ok_or("it has no extended key usage")?
+        .value;
+    if !(extended.server_auth && extended.client_auth) {
+        return Err("it is not for both sides of a connection (serverAuth and clientAuth)".into());
+    }
+    Ok(())
+}
+
+/// Cluster and node.
+fn named(cert: &X509Certificate<'_>) -> Result<(String, NodeId), String> {
+    let names = cert
+        .subject_alternative_name()
+        .map_err(unreadable)?
+        .ok_or("it has no subject alternative name")?
+        .value;
+    let mut uris = names.general_names.iter().filter_map(|n| match n {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let (uri, more) = (uris.next(), uris.next());
+    let (cluster, node) = match (uri, more) {
+        (Some(uri), None) => name::parse_node_uri(uri)?,
+        (None, _) => {
+            return Err("it names no node: it has no URI spiffe://<cluster>/node/<node-id>".into());
+        }
+        _ => return Err("it has more than one URI".into()),
+    };
+    let dns = name::dns_name(&cluster);
+    if !names
+        .general_names
+        .iter()
+        .any(|n| matches!(n, GeneralName::DNSName(d) if *d == dns))
+    {
+        return Err(format!("it lacks the DNS name {dns}"));
+    }
+    Ok((cluster, node))
 }
 
 /// The whole of `der` as a certificate of version 3.

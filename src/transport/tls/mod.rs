@@ -6,8 +6,9 @@
 pub mod ca;
 mod config;
 mod explain;
-mod files;
+pub(crate) mod files;
 mod identity;
+pub mod inspect;
 mod known_nodes;
 mod leaf;
 mod name;

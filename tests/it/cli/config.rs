@@ -230,6 +230,15 @@ fn nodes_and_commands_run_from_profiles() {
     nodes.env("PORTMESH_SEED", &addr);
     let listed = Ended::of(&mut nodes).code(0).json();
     assert!(listed.iter().any(|node| node["node"] == "a"), "{listed:?}");
+    // nor does it take the name of a node that is configured for the whole host
+    let host = fs::read_to_string(home.file()).unwrap();
+    fs::write(folder.join("host.toml"), format!("id = \"a\"\n{host}")).unwrap();
+    let mut asks = home.command(&["--json", "ping", "a", "--seed", &addr]);
+    asks.env("PORTMESH_CONFIG", folder.join("host.toml"));
+    Ended::of(&mut asks).code(0);
+    let mut forget = home.command(&["--json", "forget", "--profile", "a"]);
+    Ended::of(&mut forget).code(0);
+    home.run(&["forget"]).code(2);
     // a profile without an ID is its name and a random part
     let mut worker = home.command(&["--json", "run", "--seed", &addr]);
     worker.env("PORTMESH_PROFILE", "worker");
@@ -271,4 +280,230 @@ fn nodes_and_commands_run_from_profiles() {
     ];
     let refused = Ended::of(&mut home.command(&other));
     assert!(matches!(refused.code, Some(4 | 6)), "{}", refused.stderr);
+}
+
+#[test]
+fn set_and_unset_change_one_key_and_no_other_byte() {
+    let text = "# mine\ncluster = 'shop'   # the shop\n\n[profile.w] # workers\n# where\nlisten = [\n  \"a:1\", # first\n]\n";
+    let home = Home::new(text);
+    let is = |expected: &str| assert_eq!(fs::read_to_string(home.file()).unwrap(), expected);
+    let file = home.file().display().to_string();
+    let told = home
+        .run(&["config", "set", "cluster", "mart"])
+        .code(0)
+        .stdout;
+    assert_eq!(told, format!("{file}: cluster = \"mart\"\n"));
+    let mart = text.replace("'shop'", "\"mart\"");
+    is(&mart);
+    let again = home
+        .run(&["--json", "config", "set", "cluster", "mart"])
+        .code(0)
+        .json();
+    assert_eq!(
+        again[0],
+        json!({"file": file, "profile": null, "key": "cluster", "changed": false})
+    );
+    home.run(&["config", "set", "seed", "a.example.net", "b,c:1"])
+        .code(0);
+    let seeds = mart.replace(
+        "# the shop\n",
+        "# the shop\nseed = [\"a.example.net\", \"b\", \"c:1\"]\n",
+    );
+    is(&seeds);
+    home.run(&["config", "unset", "seed"]).code(0);
+    is(&mart);
+    home.run(&["config", "unset", "seed"]).code(0);
+    is(&mart);
+    home.run(&[
+        "config",
+        "set",
+        "--profile",
+        "w",
+        "limits.link_timeout",
+        "7",
+    ])
+    .code(0);
+    is(&format!(
+        "{mart}\n[profile.w.limits]\nlink_timeout = \"7s\"\n"
+    ));
+    // the name of a file is meant from here, not from where the configuration is
+    home.run(&["config", "set", "--profile", "x", "identity", "x.pem"])
+        .code(0);
+    let shown = home
+        .run(&["--json", "config", "show", "--profile", "x"])
+        .code(0)
+        .json();
+    let identity = shown.iter().find(|line| line["key"] == "identity").unwrap();
+    let place = fs::canonicalize(home.path()).unwrap().join("x.pem");
+    assert_eq!(identity["value"], place.to_str().unwrap());
+    // one that there is not is made, where a flag or the variable says
+    home.run(&["config", "set", "--config", "new/c.toml", "global", "true"])
+        .code(0);
+    let mut by_variable = home.command(&["config", "set", "services", "echo", "[\"print\", 1]"]);
+    Ended::of(by_variable.env("PORTMESH_CONFIG", "new/c.toml")).code(0);
+    let made = fs::read_to_string(home.path().join("new/c.toml")).unwrap();
+    assert_eq!(
+        made,
+        "global = true\nservices = [\"echo\", [\"print\", 1]]\n"
+    );
+    let left = fs::read_dir(home.path().join("new")).unwrap().count();
+    assert_eq!(left, 1, "nothing else is left there");
+}
+
+#[test]
+fn nothing_wrong_is_written_and_a_file_that_is_wrong_is_left_alone() {
+    let text = "[profile.a]\nparent = \"b\"\n[profile.b]\n";
+    let home = Home::new(text);
+    let refused = |args: &[&str], code: i32, reason: &str| {
+        let all = [&["config"], args].concat();
+        let told = home.run(&all).code(code).stderr;
+        assert!(told.contains(reason), "{args:?}: {told}");
+    };
+    let unchanged = |text: &[u8]| {
+        assert_eq!(fs::read(home.file()).unwrap(), text);
+        let folder = home.file().parent().unwrap().to_owned();
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
+    };
+    for (args, code, reason) in [
+        (
+            &["set", "sede", "a"][..],
+            2,
+            "there is no key sede; did you mean seed?",
+        ),
+        (&["set", "seed", "*:1"], 2, "every address of a host"),
+        (
+            &["set", "global", "maybe"],
+            2,
+            "global is to be true or false",
+        ),
+        (&["set", "cluster", "a", "b"], 2, "cluster has one value"),
+        (&["set", "limits.depth_max", "0"], 2, "not within 1 and"),
+        (&["set", "secret_file", "-"], 2, "by the flag only"),
+        (&["set", "parent", "a"], 2, "give --profile NAME"),
+        (
+            &["set", "parent", "a", "--profile", "b"],
+            8,
+            "go round in a circle",
+        ),
+        (
+            &["profile", "a", "setparent", "bb"],
+            8,
+            "there is no profile bb; did you mean b?",
+        ),
+        (&["profile", "b", "delete"], 8, "there is no profile b"),
+        (&["profile", "c", "delete"], 3, "there is no profile c"),
+        (
+            &["profile", "a", "setsede", "x"],
+            2,
+            "did you mean setseeds?",
+        ),
+        (&["profile", "a", "setseeds"], 2, "setseeds needs a value"),
+        (
+            &["profile", "a", "delseeds", "x"],
+            2,
+            "delseeds takes no value",
+        ),
+    ] {
+        refused(args, code, reason);
+        unchanged(text.as_bytes());
+    }
+    // a secret is refused, and not repeated
+    let told = home
+        .run(&["config", "set", "secret", "pms1_hush"])
+        .code(2)
+        .stderr;
+    assert!(
+        told.contains("secret_file") && !told.contains("pms1_hush"),
+        "{told}"
+    );
+    let told = home
+        .run(&["config", "set", "identity", "pms1_hush"])
+        .code(2)
+        .stderr;
+    assert!(!told.contains("pms1_hush"), "{told}");
+    // what cannot be read or understood is not overwritten
+    let broken: [&[u8]; 4] = [
+        b"id = \n",
+        b"sede = 1\n",
+        b"[profile.a]\n\xff\n",
+        b"id = \"a\"\nid = \"b\"\n",
+    ];
+    for text in broken {
+        fs::write(home.file(), text).unwrap();
+        for args in [
+            &["set", "cluster", "a"][..],
+            &["unset", "cluster"],
+            &["profile", "a", "setseeds", "b"],
+            &["profile", "a", "delete"],
+        ] {
+            refused(args, 8, "config.toml");
+            unchanged(text);
+        }
+    }
+}
+
+#[test]
+fn profiles_are_edited_as_with_aemp() {
+    let home = Home::new("# kept\n");
+    let profile = |args: &[&str]| {
+        let all = [&["config", "profile", "w"], args].concat();
+        home.run(&all).code(0).stdout
+    };
+    profile(&["setseeds", "a,b:1"]);
+    profile(&["addseed", "c"]);
+    profile(&["delseed", "b:1"]);
+    profile(&["setbinds", "*"]);
+    profile(&["addbind", "127.0.0.1:*"]);
+    profile(&["setservices", "echo"]);
+    profile(&["addservice", "[\"print\", 1]"]);
+    profile(&["setnodeid", "w/%n"]);
+    profile(&["set", "global", "true"]);
+    home.run(&["config", "profile", "base", "set", "cluster", "shop"])
+        .code(0);
+    profile(&["setparent", "base"]);
+    assert_eq!(
+        fs::read_to_string(home.file()).unwrap(),
+        "# kept\n\n[profile.w]\nseed = [\"a\", \"c\"]\nlisten = [\"*\", \"127.0.0.1:*\"]\nservices = [\"echo\", [\"print\", 1]]\n\
+         id = \"w/%n\"\nglobal = true\nparent = \"base\"\n\n[profile.base]\ncluster = \"shop\"\n"
+    );
+    let shown = profile(&[]);
+    assert!(
+        shown.starts_with("parent = \"base\"\n") && shown.contains("seed = [\"a\", \"c\"]\n"),
+        "{shown}"
+    );
+    profile(&["delservice", "[\"print\", 1]"]);
+    for key in [
+        "delseeds",
+        "delbinds",
+        "delservices",
+        "delnodeid",
+        "delparent",
+    ] {
+        profile(&[key]);
+    }
+    profile(&["unset", "global"]);
+    assert_eq!(profile(&[]), "");
+    profile(&["delete"]);
+    home.run(&["config", "profile", "base", "delete"]).code(0);
+    assert_eq!(fs::read_to_string(home.file()).unwrap(), "# kept\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_keeps_its_mode_and_a_link_to_it_stays_one() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let home = Home::new("");
+    let real = home.path().join("dotfiles.toml");
+    fs::write(&real, "# real\n").unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o664)).unwrap();
+    fs::remove_file(home.file()).unwrap();
+    symlink(&real, home.file()).unwrap();
+    home.run(&["config", "set", "global", "true"]).code(0);
+    assert!(fs::symlink_metadata(home.file()).unwrap().is_symlink());
+    assert_eq!(
+        fs::read_to_string(&real).unwrap(),
+        "global = true\n\n# real\n"
+    );
+    let mode = fs::metadata(&real).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o664);
 }

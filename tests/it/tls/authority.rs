@@ -4,7 +4,10 @@ use std::{fs, process::Command, time::Duration};
 
 use portmesh::transport::tls::{
     Identity,
-    ca::{CA_FILE, CRL_FILE, CaError, CertificateAuthority, IssueOptions, KEY_FILE, KeyKind},
+    ca::{
+        CA_FILE, CRL_FILE, CaDirectory, CaError, CertificateAuthority, IssueOptions, KEY_FILE,
+        KeyKind,
+    },
 };
 use x509_parser::prelude::{
     CertificateRevocationList, FromDer, GeneralName, X509Certificate, parse_x509_pem,
@@ -136,9 +139,13 @@ fn a_ca_survives_its_directory_and_is_not_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("ca");
     let ca = CertificateAuthority::create("test").unwrap();
-    ca.save(&home, false).unwrap();
+    let directory = CaDirectory::new(&home);
+    directory.create_unencrypted(&ca, false).unwrap();
     let other = CertificateAuthority::create("test").unwrap();
-    let error = other.save(&home, false).unwrap_err().to_string();
+    let error = directory
+        .create_unencrypted(&other, false)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("exists already and is not overwritten"),
         "{error}"
@@ -183,7 +190,11 @@ fn a_ca_survives_its_directory_and_is_not_overwritten() {
 #[test]
 fn a_directory_that_holds_no_ca_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
-    let save = |ca: &CertificateAuthority| ca.save(dir.path(), true).unwrap();
+    let save = |ca: &CertificateAuthority| {
+        CaDirectory::new(dir.path())
+            .create_unencrypted(ca, true)
+            .unwrap()
+    };
     assert!(matches!(
         CertificateAuthority::load(dir.path()),
         Err(CaError::File(_))
@@ -206,6 +217,7 @@ fn a_directory_that_holds_no_ca_is_told_so() {
     assert!(load().unwrap_err().contains("no PEM"));
     put(CA_FILE, Mint::new("another's CA").ca_pem().as_bytes());
     assert!(load().unwrap_err().contains("names no cluster"));
+    save(&CertificateAuthority::create("test").unwrap());
     fs::remove_file(dir.path().join(CRL_FILE)).unwrap();
     assert!(load().unwrap_err().contains(CRL_FILE));
     let bad = CertificateAuthority::create("Not A Cluster").map(drop);

@@ -1,5 +1,6 @@
 //! `portmesh config`: check and show the configuration, and edit its files.
 
+mod edit;
 mod show;
 
 use serde_json::{Value as Json, json};
@@ -45,6 +46,14 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Set a key in the user's file; all else in it stays as it is
+    #[command(after_help = edit::VALUES_HELP)]
+    Set(edit::SetArgs),
+    /// Remove a key from the user's file, so that the layers below it hold
+    Unset(edit::UnsetArgs),
+    /// Print or change a profile in the user's file
+    #[command(after_help = edit::ACTIONS_HELP)]
+    Profile(edit::ProfileArgs),
 }
 
 pub(crate) fn run(args: Args, log: LogArgs, out: Output) -> Outcome {
@@ -52,6 +61,9 @@ pub(crate) fn run(args: Args, log: LogArgs, out: Output) -> Outcome {
         Command::Check { config } => check(&config, out),
         Command::Show(args) => show::run(&args, &log, out),
         Command::Path { config } => path(&config, out),
+        Command::Set(args) => edit::set(&args, out),
+        Command::Unset(args) => edit::unset(&args, out),
+        Command::Profile(args) => edit::profile(&args, out),
     }
 }
 
