@@ -29,6 +29,7 @@ pub(super) struct Counters {
     pub(super) renewed: Counter,
     pub(super) renewals_refused: Counter,
     pub(super) unproven: Counter,
+    pub(super) denied: Counter,
     pub(super) accept_errors: Counter,
     pub(super) lost: Counter,
     pub(super) bytes_in: Counter,

@@ -158,6 +158,8 @@ pub struct MeshStats {
     pub renewals_refused: u64,
     /// Links that were ended because what proved the peer expired, was revoked or was removed.
     pub unproven: u64,
+    /// Things that the policy of this node refused to other nodes.
+    pub denied: u64,
     /// Errors of `accept`, which went on.
     pub accept_errors: u64,
     /// Messages accepted by `send` and not known to be delivered (P2).

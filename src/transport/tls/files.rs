@@ -62,6 +62,7 @@ pub(crate) enum Access {
     /// Mode 0644.
     Public,
     /// This mode.
+    #[cfg_attr(not(feature = "config"), expect(dead_code))]
     Mode(u32),
 }
 

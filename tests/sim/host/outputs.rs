@@ -193,7 +193,7 @@ impl Node {
             renew: true,
         };
         let now = w.now();
-        let session = Session::new(session, &self.limits, Policy::default(), now);
+        let session = Session::new(session, &self.limits, std::sync::Arc::default(), now);
         conn.stage = Stage::Link(Box::new(session));
         let id = conn.conn;
         let peer = node.clone();
