@@ -53,7 +53,7 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
             }
             whole.replace(signed).or_exit(Exit::Config)?;
             whole
-                .save(file, true)
+                .save_in_place(file)
                 .or_exit_in(Exit::Config, file.display())?;
             (file.clone(), whole)
         }

@@ -89,7 +89,7 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
         );
     }
     for (path, file) in &changed {
-        file.save(path, true).or_exit(Exit::Config)?;
+        file.save_in_place(path).or_exit(Exit::Config)?;
         let (human, json) = told(path, file);
         out.data(human, &json);
     }

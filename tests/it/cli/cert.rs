@@ -285,6 +285,16 @@ fn renewal_keeps_the_key_and_what_the_node_trusts() {
     assert_eq!(key("a.pem"), before);
     assert_eq!(desk.identity("a.pem").serial(), again["serial"]);
     assert_eq!(labels(&desk.read("a.pem")), NODE_FILE);
+    desk.write(
+        "a.crt",
+        desk.read("a.pem")
+            .split_once("-----END PRIVATE KEY-----\n")
+            .unwrap()
+            .1,
+    );
+    let error = desk.refused(&["renew", "a.crt"]);
+    assert!(error.contains("no private key"), "{error}");
+    fs::remove_file(desk.path("a.crt")).unwrap();
     desk.cert(&["renew", "a.pem", "--new-key", "--kind", "p256"])
         .code(0);
     assert_ne!(key("a.pem"), before);
