@@ -233,9 +233,8 @@ impl<P: NodePorts> Reader<'_, P> {
         ports.link_policy(facts.link, &policy);
         self.session
             .set_policy(policy.clone(), now, ports, &mut self.reactions);
-        match self.shared.db.as_ref().filter(|_| facts.db) {
-            Some(db) => db.link_policy(facts.link, policy)?,
-            None => {}
+        if let Some(db) = self.shared.db.as_ref().filter(|_| facts.db) {
+            db.link_policy(facts.link, policy)?;
         }
         Ok(true)
     }
