@@ -89,7 +89,7 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
         }),
     );
     out.chat(format!(
-        "Where the CA is: portmesh-cert sign {node} --csr FILE. Compare the key that it shows with the one above."
+        "Where the CA is: portmesh-cert sign {node} --csr {file}. Compare the key that it shows with the one above."
     ));
     Ok(())
 }

@@ -72,6 +72,9 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
         ),
         &json,
     );
-    out.chat("Where the key is: portmesh-cert assemble FILE --key KEYFILE.");
+    out.chat(format!(
+        "Where the key is: portmesh-cert assemble {} --key FILE (or --into the node's file, to renew it)",
+        file.display()
+    ));
     Ok(())
 }

@@ -10,10 +10,10 @@ use portmesh::{CertificateRequest, Identity, KeyKind};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-use crate::process::{CA_PASSPHRASE, Ended, Running, portmesh, portmesh_cert};
+use crate::process::{Ended, Running, portmesh, portmesh_cert};
 
 /// A directory to work in.
-pub(super) struct Desk(TempDir);
+pub(super) struct Desk(pub(super) TempDir);
 
 impl Desk {
     pub(super) fn new() -> Self {
@@ -60,7 +60,7 @@ impl Desk {
         set_mode(&self.path(name), 0o600);
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path()).unwrap();
         let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
         let mut names = Vec::from_iter(names);
@@ -68,7 +68,7 @@ impl Desk {
         names
     }
 
-    fn identity(&self, name: &str) -> Identity {
+    pub(super) fn identity(&self, name: &str) -> Identity {
         Identity::from_pem_file(self.path(name)).unwrap()
     }
 
@@ -91,21 +91,21 @@ impl Desk {
 }
 
 #[cfg(unix)]
-fn set_mode(path: &Path, mode: u32) {
+pub(super) fn set_mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 #[cfg(not(unix))]
-fn set_mode(_: &Path, _: u32) {}
+pub(super) fn set_mode(_: &Path, _: u32) {}
 
 #[cfg(unix)]
-fn mode(path: &Path) -> u32 {
+pub(super) fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 /// Every `-----BEGIN …-----` of a PEM text.
-fn labels(text: &str) -> Vec<&str> {
+pub(super) fn labels(text: &str) -> Vec<&str> {
     let begins = text.lines().filter_map(|l| l.strip_prefix("-----BEGIN "));
     begins.map(|l| l.trim_end_matches('-')).collect()
 }
@@ -121,107 +121,6 @@ fn armoured(label: &str, der: &[u8]) -> String {
 }
 
 const NODE_FILE: [&str; 4] = ["PRIVATE KEY", "CERTIFICATE", "CERTIFICATE", "X509 CRL"];
-
-#[test]
-fn the_key_of_a_ca_is_encrypted_unless_that_is_declined() {
-    let desk = Desk::new();
-    let made = desk.json(&["ca", "init", "--cluster", "shop"]);
-    assert_eq!(made["encrypted"], true);
-    let key = desk.read("ca/ca-key.pem");
-    assert_eq!(labels(&key), ["ENCRYPTED PRIVATE KEY"]);
-    #[cfg(unix)]
-    assert_eq!(mode(&desk.path("ca/ca-key.pem")), 0o600);
-    let pass = format!("pass:{CA_PASSPHRASE}");
-    let read = ["pkey", "-in", "ca/ca-key.pem", "-noout", "-passin"];
-    if let Some(ended) = desk.openssl(&[&read[..], &[&pass]].concat()) {
-        ended.code(0);
-        let wrong = desk.openssl(&[&read[..], &["pass:another one"]].concat());
-        assert_ne!(wrong.unwrap().code, Some(0));
-    }
-
-    let loud = desk.cert(&["ca", "init", "--dir", "plain", "--no-encryption"]);
-    let loud = loud.code(0);
-    assert!(loud.stdout.contains("NOT encrypted"), "{}", loud.stdout);
-    assert!(
-        loud.stderr.contains("Whoever gets that file"),
-        "{}",
-        loud.stderr
-    );
-    // as those that were made before keys were encrypted
-    let mut without = portmesh_cert(desk.0.path());
-    without.env_remove("PORTMESH_CA_PASSPHRASE");
-    Ended::of(without.args(["issue", "a", "--dir", "plain"])).code(0);
-    // it can be encrypted later
-    desk.write("new", "a longer passphrase\n");
-    let change = [
-        "ca",
-        "passphrase",
-        "--dir",
-        "plain",
-        "--new-passphrase-file",
-        "new",
-    ];
-    desk.cert(&change).code(0);
-    assert_eq!(
-        labels(&desk.read("plain/ca-key.pem")),
-        ["ENCRYPTED PRIVATE KEY"]
-    );
-    desk.refused(&["issue", "b", "--dir", "plain"]);
-    desk.cert(&["issue", "b", "--dir", "plain", "--passphrase-file", "new"])
-        .code(0);
-    // the issuer is still the same
-    assert_eq!(desk.identity("b.pem").node().as_str(), "b");
-}
-
-#[test]
-fn without_the_right_passphrase_nothing_is_signed() {
-    let desk = Desk::with_ca();
-    let with = |passphrase: Option<&str>, args: &[&str]| {
-        let mut command = portmesh_cert(desk.0.path());
-        command.env_remove("PORTMESH_CA_PASSPHRASE").args(args);
-        if let Some(passphrase) = passphrase {
-            command.env("PORTMESH_CA_PASSPHRASE", passphrase);
-        }
-        Ended::of(&mut command).code(8).stderr
-    };
-    let none = with(None, &["issue", "a"]);
-    for remedy in ["--passphrase-file", "PORTMESH_CA_PASSPHRASE", "terminal"] {
-        assert!(none.contains(remedy), "{none}");
-    }
-    let none = with(None, &["ca", "init", "--dir", "other"]);
-    assert!(none.contains("--no-encryption"), "{none}");
-    let wrong = with(Some("not the passphrase"), &["issue", "a"]);
-    assert!(wrong.contains("the passphrase is not that of"), "{wrong}");
-    assert!(!wrong.contains("not the passphrase"), "{wrong}");
-    let short = with(Some("hunter2"), &["ca", "init", "--dir", "other"]);
-    assert!(short.contains("7 characters"), "{short}");
-    assert!(!short.contains("hunter2"), "{short}");
-
-    desk.write("file", "two\nlines\n");
-    let lines = desk.refused(&["issue", "a", "--passphrase-file", "file"]);
-    assert!(lines.contains("one line"), "{lines}");
-    desk.write("file", CA_PASSPHRASE);
-    set_mode(&desk.path("file"), 0o644);
-    #[cfg(unix)]
-    {
-        let exposed = desk.refused(&["issue", "a", "--passphrase-file", "file"]);
-        assert!(exposed.contains("chmod 600 file"), "{exposed}");
-    }
-    // a cut key, and one that others can read
-    let key = desk.read("ca/ca-key.pem");
-    desk.write("ca/ca-key.pem", &key[..key.len() / 2]);
-    let cut = desk.refused(&["issue", "a"]);
-    assert!(cut.contains("cut off"), "{cut}");
-    desk.write("ca/ca-key.pem", &key);
-    set_mode(&desk.path("ca/ca-key.pem"), 0o640);
-    #[cfg(unix)]
-    {
-        let exposed = desk.refused(&["issue", "a"]);
-        assert!(exposed.contains("chmod 600"), "{exposed}");
-    }
-    assert_eq!(desk.names(), ["ca", "file"]);
-    assert!(!desk.path("ca/issued").exists());
-}
 
 #[test]
 fn a_key_never_leaves_its_node() {
@@ -627,4 +526,68 @@ fn nodes_with_signed_requests_meet_and_a_revoked_one_stays_out() {
     let ping = ["ping", "a", "--identity", "b.pem", "--address", &address];
     let refused = Ended::of(portmesh(desk.0.path()).args(ping)).code(6);
     assert!(refused.stderr.contains("revoked"), "{}", refused.stderr);
+}
+
+/// Signs as the CA in `plain`, whose key is not encrypted.
+fn issuer(desk: &Desk) -> rcgen::Issuer<'static, rcgen::KeyPair> {
+    let key = rcgen::KeyPair::from_pem(&desk.read("plain/ca-key.pem")).unwrap();
+    rcgen::Issuer::from_ca_cert_pem(&desk.read("plain/ca.pem"), key).unwrap()
+}
+
+#[test]
+fn an_expired_certificate_can_be_renewed_and_an_expired_ca_renews_nothing() {
+    let desk = Desk::new();
+    let init = [
+        "ca",
+        "init",
+        "--cluster",
+        "shop",
+        "--dir",
+        "plain",
+        "--no-encryption",
+    ];
+    desk.cert(&init).code(0);
+    let mut params = rcgen::CertificateParams::default();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    params.subject_alt_names = vec![
+        rcgen::SanType::URI("spiffe://shop/node/a".try_into().unwrap()),
+        rcgen::SanType::DnsName("node.shop.portmesh.internal".try_into().unwrap()),
+    ];
+    params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![
+        rcgen::ExtendedKeyUsagePurpose::ServerAuth,
+        rcgen::ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let cert = params.signed_by(&key, &issuer(&desk)).unwrap();
+    let old = key.serialize_pem()
+        + &cert.pem()
+        + &desk.read("plain/ca.pem")
+        + &desk.read("plain/ca-crl.pem");
+    desk.write("a.pem", &old);
+    desk.cert(&["verify", "a.pem"]).code(8);
+    desk.cert(&["renew", "a.pem", "--dir", "plain"]).code(0);
+    desk.cert(&["verify", "a.pem"]).code(0);
+
+    let mut params = rcgen::CertificateParams::default();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    params.key_usages = vec![
+        rcgen::KeyUsagePurpose::KeyCertSign,
+        rcgen::KeyUsagePurpose::CrlSign,
+    ];
+    params.subject_alt_names = vec![rcgen::SanType::URI("spiffe://shop".try_into().unwrap())];
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    desk.write("plain/ca.pem", &params.self_signed(&key).unwrap().pem());
+    desk.write("plain/ca-key.pem", &key.serialize_pem());
+    let before = desk.read("a.pem");
+    for args in [
+        &["renew", "a.pem", "--dir", "plain"][..],
+        &["issue", "b", "--dir", "plain"],
+        &["crl", "--refresh", "--dir", "plain"],
+    ] {
+        let error = desk.refused(args);
+        assert!(error.contains("the CA expired on 2020-01-01"), "{error}");
+    }
+    assert_eq!(desk.read("a.pem"), before);
 }

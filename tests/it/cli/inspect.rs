@@ -197,7 +197,7 @@ fn verify_names_every_fault() {
     );
     desk.only_faults(
         &["a.pem", "--ca", "other"],
-        &["none of the CAs that are trusted", "is of other"],
+        &["none of the CAs that are trusted"],
     );
     desk.cert(&["issue", "b"]).code(0);
     let key = without("CERTIFICATE")
@@ -285,6 +285,16 @@ fn verify_names_every_fault() {
     let old = Mint::new("an old CA", |p| p.not_after = date_time_ymd(2020, 1, 1));
     desk.write("old.pem", &old.file(|_| {}));
     desk.only_faults(&["old.pem"], &["expired on 2020-01-01"]);
+    // a CA that is past and that nothing needs any more is no fault
+    desk.write("rest.pem", &(mint.file(|_| {}) + &old.ca_pem()));
+    let ended = desk.cert(&["--json", "verify", "rest.pem"]).code(0).json();
+    let warning = ended[0]["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("an old CA expired"), "{warning}");
+    let foreign = Mint::new("a CA of others", |params| {
+        params.subject_alt_names = vec![SanType::URI("spiffe://other".try_into().unwrap())];
+    });
+    desk.write("foreign.pem", &foreign.file(|_| {}));
+    desk.only_faults(&["foreign.pem"], &["the CA that signed it is of other"]);
     let forger = Mint::new("a CA", |_| {});
     let forged = forger
         .file(|_| {})

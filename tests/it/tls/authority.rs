@@ -305,3 +305,55 @@ async fn openssl_agrees() {
     let error = server.next().await.unwrap_err();
     assert!(error.contains("closed the connection"), "{error}");
 }
+
+/// Whatever a file that is not ours holds, it is refused in words and nothing panics.
+#[test]
+fn damaged_files_are_refused_in_words() {
+    use portmesh::{CertificateRequest, NodeFile, TrustBundle, inspect};
+    let ca = CertificateAuthority::create_with_key("test", KeyKind::P256).unwrap();
+    let issued = ca.issue(&node("a")).unwrap();
+    let (_, request) = CertificateRequest::generate(&node("a"), KeyKind::P256).unwrap();
+    let text = issued.to_pem().to_string() + request.pem();
+    let mut state = 7_u64;
+    let mut random = move |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    let (mut refused, mut good) = (0, 0);
+    for _ in 0..2000 {
+        let mut bytes = text.clone().into_bytes();
+        for _ in 0..=random(3) {
+            let at = random(bytes.len());
+            match random(3) {
+                0 => bytes[at] = b"AZaz09+/=-\n"[random(11)],
+                1 => bytes.truncate(at.max(1)),
+                _ => _ = bytes.remove(at),
+            }
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        let all = [
+            inspect::read(&text).err().map(|e| e.to_string()),
+            inspect::verify(&text, None).err().map(|e| e.to_string()),
+            CertificateRequest::from_pem(&text)
+                .err()
+                .map(|e| e.to_string()),
+            TrustBundle::from_pem(&text).err().map(|e| e.to_string()),
+            NodeFile::from_pem(&text).err().map(|e| e.to_string()),
+        ];
+        for said in &all {
+            match said {
+                Some(error) => {
+                    assert!(error.len() > 10, "{error}");
+                    refused += 1;
+                }
+                None => good += 1,
+            }
+        }
+    }
+    assert!(
+        refused > 1000 && good > 100,
+        "{refused} refused, {good} read"
+    );
+}

@@ -211,10 +211,23 @@ impl CaDirectory {
                 return Err(FileError::Exists { path });
             }
         }
+        self.retire_records()?;
         for (name, bytes, access) in all {
             files::write(&self.path.join(name), bytes, access, overwrite)?;
         }
         Ok(())
+    }
+
+    /// What a former CA issued is not the new one's; it is kept under another name.
+    fn retire_records(&self) -> Result<(), FileError> {
+        let records = self.path.join(ISSUED_DIRECTORY);
+        if records.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let names = (1..).map(|n| self.path.join(format!("{ISSUED_DIRECTORY}-before-{n}")));
+        let mut free = names.filter(|path| path.symlink_metadata().is_err());
+        let to = free.next().unwrap_or_else(|| records.clone());
+        fs::rename(&records, &to).map_err(|source| FileError::Write { path: to, source })
     }
 
     /// Encrypts the private key with another passphrase, or with a first one.

@@ -277,7 +277,10 @@ impl CertificateRequest {
     pub fn for_key_file(node: &NodeId, path: impl AsRef<Path>) -> Result<Self, CaError> {
         let path = path.as_ref();
         let key = read_private_key(path)?;
-        Self::for_key_pem(node, &key).map_err(|e| unusable(format!("{}: {e}", path.display())))
+        Self::for_key_pem(node, &key).map_err(|e| match e {
+            CaError::Request(e) => CaError::Request(format!("{}: {e}", path.display())),
+            other => other,
+        })
     }
 }
 

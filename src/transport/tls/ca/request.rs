@@ -66,7 +66,11 @@ impl CertificateRequest {
     /// [`CaError::Request`] when there is no key in it, or one of a kind that cannot be used.
     pub fn for_key_pem(node: &NodeId, key: &str) -> Result<Self, CaError> {
         let key = KeyPair::from_pem(key)
-            .map_err(|e| CaError::Request(format!("the private key cannot be used: {e}")))?;
+            .map_err(|e| {
+                CaError::Request(format!(
+                    "the private key cannot be used ({e}); if it is not PKCS #8 (BEGIN PRIVATE KEY), `openssl pkcs8 -topk8 -nocrypt` makes it so"
+                ))
+            })?;
         Self::for_key(node, &key)
     }
 

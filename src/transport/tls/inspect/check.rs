@@ -17,6 +17,9 @@ use crate::transport::tls::{
     verify::{Side, Trust},
 };
 
+/// Half a year before its end a CA should have a successor.
+const CA_WARNING_SECONDS: i64 = 183 * 86_400;
+
 /// What a check found.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -162,7 +165,7 @@ pub fn verify_chain(chain: &[Vec<u8>], trust: &TrustBundle) -> Result<Verdict, C
     signers.extend(&middle);
     found.signature(&cert, &signers);
     if let Some(leaf) = &leaf {
-        found.cluster(leaf, &cas);
+        found.cluster(&cert, leaf, &cas);
     }
     found.revoked(&cert, trust);
     if cas.is_empty() {
@@ -170,7 +173,10 @@ pub fn verify_chain(chain: &[Vec<u8>], trust: &TrustBundle) -> Result<Verdict, C
             .faults
             .push("there is no CA to check it against".into());
     }
-    found.bundle(trust, seconds);
+    let issuers = Vec::from_iter(middle.iter().chain([&cert]).map(|c| c.issuer().as_raw()));
+    found.bundle(trust, seconds, |ca| {
+        issuers.contains(&ca.subject().as_raw())
+    });
     // The word of what nodes really run comes last: it knows what was forgotten above.
     if let (Some(leaf), true) = (&leaf, found.faults.is_empty()) {
         let (cas, crls) = ders(trust);
@@ -202,7 +208,7 @@ fn check_bundle(trust: &TrustBundle) -> Verdict {
             .faults
             .push("there are lists of revocations and no CA to check them against".into());
     }
-    found.bundle(trust, seconds);
+    found.bundle(trust, seconds, |_| true);
     let (cas, crls) = ders(trust);
     let cluster = trust
         .cas()
@@ -291,11 +297,14 @@ impl Found {
         }
     }
 
-    fn cluster(&mut self, leaf: &Leaf, cas: &[X509Certificate<'_>]) {
-        for of_ca in cas.iter().filter_map(cluster_of) {
+    fn cluster(&mut self, cert: &X509Certificate<'_>, leaf: &Leaf, cas: &[X509Certificate<'_>]) {
+        let signers = cas
+            .iter()
+            .filter(|ca| ca.subject().as_raw() == cert.issuer().as_raw());
+        for of_ca in signers.filter_map(cluster_of) {
             if of_ca != leaf.cluster {
                 self.fault(format!(
-                    "it is for the mesh {}, and a CA that is trusted is of {of_ca}",
+                    "it is for the mesh {}, and the CA that signed it is of {of_ca}",
                     leaf.cluster
                 ));
             }
@@ -320,8 +329,13 @@ impl Found {
         }
     }
 
-    /// The CAs and their lists.
-    fn bundle(&mut self, trust: &TrustBundle, now: i64) {
+    /// The CAs and their lists. What a CA that nothing needs has wrong is no fault.
+    fn bundle(
+        &mut self,
+        trust: &TrustBundle,
+        now: i64,
+        needed: impl Fn(&X509Certificate<'_>) -> bool,
+    ) {
         for der in trust.cas() {
             let Ok(ca) = leaf::parse(der) else { continue };
             let name = ca.subject();
@@ -332,15 +346,23 @@ impl Found {
                 ca.validity().not_before.timestamp(),
                 ca.validity().not_after.timestamp(),
             );
-            if now > until {
-                self.fault(format!("the CA {name} expired on {}", utc(until)));
+            let wrong = if now > until {
+                format!("the CA {name} expired on {}", utc(until))
             } else if now < from {
-                self.fault(format!("the CA {name} is valid only from {} on", utc(from)));
-            } else if until - now < 183 * 86_400 {
-                self.warnings.push(format!(
-                    "the CA {name} expires on {}: begin with a new one",
-                    utc(until)
-                ));
+                format!("the CA {name} is valid only from {} on", utc(from))
+            } else {
+                if until - now < CA_WARNING_SECONDS {
+                    let until = utc(until);
+                    self.warnings.push(format!(
+                        "the CA {name} expires on {until}: begin with a new one"
+                    ));
+                }
+                continue;
+            };
+            if needed(&ca) {
+                self.fault(wrong);
+            } else {
+                self.warnings.push(wrong);
             }
         }
         for der in trust.crls_der() {
