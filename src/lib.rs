@@ -19,8 +19,6 @@ pub mod runtime;
 #[cfg(feature = "runtime")]
 pub mod transport;
 
-#[cfg(feature = "config")]
-pub use api::config::{ConfigError, ConfigFault, ConfigOrigin, ProfileBuilder};
 #[cfg(feature = "runtime")]
 pub use api::{
     actor::Actor,
@@ -40,6 +38,11 @@ pub use api::{
     spawn::SpawnTarget,
     timer::{After, PortAfter, PortTimer, Timer},
 };
+#[cfg(feature = "config")]
+pub use api::{
+    config::{ConfigError, ConfigFault, ConfigOrigin, ProfileBuilder},
+    policy::{PolicyError, PolicyFault},
+};
 pub use proto::{
     codec::{Format, FormatCodec, from_value, to_value},
     db::{
@@ -51,7 +54,7 @@ pub use proto::{
     limits::Limits,
     message::{DecodeError, EncodeError, IntoMessage, Message, Raw, Reason},
     naming::NodePattern,
-    policy::Policy,
+    policy::{Operation, Policy, Rule},
     ports::mailbox::Overflow,
     value::{Int, Value},
 };

@@ -24,12 +24,14 @@ use crate::{
         limits::Limits,
         message::IntoMessage,
         naming::{self, NodePattern},
-        policy::Policy,
+        policy::{Operation, Policy, Rule},
     },
     runtime::{
         db::{DbConfig, DbHost},
         entropy,
         mesh::{Mesh, MeshConfig},
+        policy::PolicyHandle,
+        registered::Registered,
         registry::{Function, Registry, RegistryConfig},
         transport::SharedTransport,
     },
@@ -55,6 +57,8 @@ use crate::{
 pub struct NodeBuilder {
     pub(super) name: String,
     pub(super) trusted: Vec<NodePattern>,
+    /// Rules that hold whatever the policy is.
+    pub(super) always: Vec<Rule>,
     #[cfg(feature = "tls")]
     pub(super) identity: Option<Identity>,
     pub(super) secrets: Option<Secrets>,
@@ -84,6 +88,7 @@ impl NodeBuilder {
         NodeBuilder {
             name,
             trusted: Vec::new(),
+            always: Vec::new(),
             #[cfg(feature = "tls")]
             identity: None,
             secrets: None,
@@ -177,7 +182,7 @@ impl NodeBuilder {
     }
 
     /// Takes nodes of these IDs for global nodes when they say that they are, besides those that answer at this node's
-    /// seeds. Nobody becomes one by their own word. See [`Self::global`].
+    /// seeds. Nobody becomes one by their own word, and what a rule of the policy denies counts more. See [`Self::global`].
     ///
     /// ```no_run
     /// # use portmesh::Node;
@@ -214,9 +219,15 @@ impl NodeBuilder {
         self
     }
 
-    /// Who may do what here.
+    /// Who may do what here. Default: see [`Policy`]. [`Node::set_policy`] replaces it later.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = Some(policy);
+        self
+    }
+
+    /// A rule besides the policy, which stays when that is replaced.
+    pub fn policy_rule(mut self, rule: Rule) -> Self {
+        self.always.push(rule);
         self
     }
 
@@ -283,18 +294,25 @@ impl NodeBuilder {
             && self.seeds.is_empty()
             && self.addresses.is_empty());
         let incarnation = entropy::incarnation()?;
+        let trusted = std::mem::take(&mut self.trusted).into_iter();
+        let global = |nodes| Rule::for_pattern(nodes).allow_all(Operation::Global);
+        let mut always = std::mem::take(&mut self.always);
+        always.extend(trusted.map(global));
+        let policy = Arc::new(PolicyHandle::new(policy, always));
+        let registered = Arc::new(Registered::default());
         let registry = Registry::new(RegistryConfig {
             node: name.clone(),
             incarnation,
             limits: limits.clone(),
-            policy: policy.clone(),
+            registered: registered.clone(),
             functions: std::mem::take(&mut self.functions),
         });
         let db = DbHost::new(
             DbConfig {
                 node: name.clone(),
                 life: incarnation,
-                trusted: std::mem::take(&mut self.trusted),
+                policy: policy.clone(),
+                registered,
                 limits: limits.clone(),
                 seed: u64::from_le_bytes(entropy::random()?),
             },

@@ -70,6 +70,11 @@ impl Context {
         }
     }
 
+    /// The node that spawned this port from afar, as its link proved it. `None`: it was made on this node.
+    pub fn spawned_by(&self) -> Option<&NodeId> {
+        self.cell.spawned_by()
+    }
+
     /// [`Node::send`].
     ///
     /// # Errors

@@ -17,6 +17,8 @@ pub mod message;
 pub mod monitor;
 pub mod node;
 mod node_port;
+#[cfg(feature = "config")]
+pub mod policy;
 pub mod port;
 pub mod report;
 mod service;

@@ -26,6 +26,7 @@ use crate::{
         id::{Incarnation, NodeId, PortId},
         message::{EncodeError, IntoMessage, Message, Reason},
         monitor::WatchId,
+        policy::Policy,
     },
     runtime::{
         Watch,
@@ -435,6 +436,14 @@ impl Node {
             ports: self.registry().count(),
             undelivered: self.registry().lost(),
             mesh: self.mesh().map(|mesh| mesh.stats()).unwrap_or_default(),
+        }
+    }
+
+    /// Replaces the policy ([`NodeBuilder::policy`]), for the links that are up too, from what is read of them next:
+    /// monitors, subscriptions and global nodes that it does not permit end. What was taken before stays.
+    pub fn set_policy(&self, policy: Policy) {
+        if let Some(mesh) = self.mesh() {
+            mesh.set_policy(policy);
         }
     }
 

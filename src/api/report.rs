@@ -37,6 +37,8 @@ pub struct NodeReport {
     pub advertised: Vec<String>,
     /// Ports that live there.
     pub ports: u64,
+    /// Things that its policy has refused to other nodes.
+    pub denied: u64,
     /// Bytes that it has read from links.
     pub bytes_in: u64,
     /// Bytes that it has written to links.
@@ -75,6 +77,7 @@ pub(super) struct Page {
     home: Option<NodeId>,
     advertised: Vec<String>,
     ports: u64,
+    denied: u64,
     bytes_in: u64,
     bytes_out: u64,
     links: Vec<PageLink>,
@@ -147,6 +150,7 @@ pub(super) fn page(node: &Node, after: Option<&NodeId>) -> Page {
         home: node.db().home(),
         advertised: node.advertised(),
         ports: stats.ports as u64,
+        denied: stats.mesh.denied,
         bytes_in: stats.mesh.bytes_in,
         bytes_out: stats.mesh.bytes_out,
         links: links.into_iter().map(PageLink::of).collect(),
@@ -234,6 +238,7 @@ impl Node {
                 home: page.home,
                 advertised: page.advertised,
                 ports: page.ports,
+                denied: page.denied,
                 bytes_in: page.bytes_in,
                 bytes_out: page.bytes_out,
                 links,

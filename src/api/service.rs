@@ -14,6 +14,7 @@ use crate::{
         id::PortId,
         limits::Limits,
         message::{EncodeError, IntoMessage, Message},
+        policy::ADMIN_PREFIX,
     },
     runtime::registry::{Function, Target},
 };
@@ -46,7 +47,11 @@ pub(super) fn check(
     let Some(service) = unknown else {
         return Ok(());
     };
-    let known: BTreeSet<&str> = functions.keys().map(String::as_str).collect();
+    // those by which a node is administered are no services
+    let known = functions.keys().map(String::as_str);
+    let known: BTreeSet<&str> = known
+        .filter(|name| !name.starts_with(ADMIN_PREFIX))
+        .collect();
     let known: Vec<&str> = known.into_iter().collect();
     Err(StartError::NoService {
         name: service.name.clone(),

@@ -114,8 +114,13 @@ pub(crate) struct NodeArgs {
     /// PORTMESH_SERVICES]
     #[arg(long, value_name = "NAME")]
     service: Vec<String>,
-    /// Let every member of the mesh set and remove entries of the database that this node owns (portmesh db set --on,
-    /// portmesh db remove); without it nobody can [env: PORTMESH_DB_ADMIN]
+    /// Who may do what here, a TOML file (see portmesh policy) [default: members may send, call, monitor, spawn what there is,
+    /// kill what they spawned, and read and write the database] [env: PORTMESH_POLICY]
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Let every member of the mesh administer this node: set and remove entries of the database that it owns (portmesh db set
+    /// --on, portmesh db remove). The same as a rule with admin = true for everybody in the policy, where single nodes can be
+    /// named; without either nobody can [env: PORTMESH_DB_ADMIN]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     db_admin: Option<bool>,
     /// How long to go on transmitting at the end [default: 5] [env: PORTMESH_FLUSH]
@@ -231,6 +236,7 @@ impl Flags {
                 services.map_err(|e| Failure::new(Exit::Usage, format!("--service: {e}")));
             self.add("services", Some(Setting::Services(services?)));
         }
+        self.add("policy", args.policy.clone().map(Setting::Path));
         self.add("db_admin", args.db_admin.map(Setting::Bool));
         self.add("flush", args.flush.map(Setting::Time));
         Ok(self)

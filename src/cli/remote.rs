@@ -351,7 +351,14 @@ fn client(settings: Settings) -> Settings {
         Some((_, ConfigOrigin::File { .. })) => settings.profile.is_some(),
         _ => true,
     };
-    let settings = settings.without(&["listen", "advertise", "services", "global", "trust_global"]);
+    let settings = settings.without(&[
+        "listen",
+        "advertise",
+        "services",
+        "global",
+        "trust_global",
+        "policy",
+    ]);
     if is_named {
         settings
     } else {

@@ -16,6 +16,10 @@ pub mod threats {
     #![doc = include_str!("threats.md")]
 }
 
+pub mod policy {
+    #![doc = include_str!("policy.md")]
+}
+
 pub mod certificates {
     #![doc = include_str!("certificates.md")]
 }

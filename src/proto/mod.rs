@@ -2,8 +2,8 @@
 //!
 //! Inputs are `handle_*` methods and commands; what they ask for comes back as data. Time is a parameter
 //! ([`limits::Now`]), randomness a seed or bytes given by the caller. No input panics. An import never points up:
-//! `limits, id, naming, splitmix` → `value` → `codec` → `message` → `handshake | link | peers | ports | monitor | policy | seeds
-//! | db` → `node`.
+//! `limits, id, naming, splitmix` → `value` → `codec` → `message` → `policy` → `handshake | link | peers | ports | monitor
+//! | seeds | db` → `node`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod close;

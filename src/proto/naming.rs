@@ -28,27 +28,31 @@ pub struct NodePattern(String);
 impl NodePattern {
     /// Whether the ID is one of them.
     pub fn matches(&self, node: &NodeId) -> bool {
-        let mut parts = self.0.split('*');
-        let (mut rest, first) = (node.as_str(), parts.next().unwrap_or_default());
-        let Some(behind) = rest.strip_prefix(first) else {
-            return false;
-        };
-        rest = behind;
-        let mut parts = parts.peekable();
-        if parts.peek().is_none() {
-            return rest.is_empty();
-        }
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                return rest.ends_with(part);
-            }
-            match rest.find(part) {
-                Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
-                None => return false,
-            }
-        }
-        true
+        glob(&self.0, node.as_str())
     }
+}
+
+/// Whether the text is what the pattern says: `*` stands for any characters, also none.
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    true
 }
 
 impl std::str::FromStr for NodePattern {

@@ -26,6 +26,7 @@ pub(super) struct Counters {
     pub(super) refused_by_limit: Counter,
     pub(super) refused_by_auth: Counter,
     pub(super) refused_by_rule: Counter,
+    pub(super) denied: Counter,
     pub(super) accept_errors: Counter,
     pub(super) lost: Counter,
     pub(super) bytes_in: Counter,

@@ -17,11 +17,14 @@ use tokio::{
 };
 
 use self::told::Told;
-use super::{DbLinks, NodePorts, clock::Clock, events::NodeEvent, mesh::Mesh};
+use super::{
+    DbLinks, NodePorts, clock::Clock, events::NodeEvent, mesh::Mesh, policy::PolicyHandle,
+    registered::Registered,
+};
 use crate::proto::{
     db::{
         engine::{Advert, Db, Found, Output, QueryId, WatchId},
-        name::{Key, WriteRefused},
+        name::{Family, Key, WriteRefused},
     },
     id::{Incarnation, NodeId},
     limits::Limits,
@@ -92,8 +95,10 @@ pub struct DbConfig {
     pub node: NodeId,
     /// Its life.
     pub life: Incarnation,
-    /// Which others are taken for global nodes, besides those that answer at its seeds.
-    pub trusted: Vec<crate::proto::naming::NodePattern>,
+    /// Who may do what.
+    pub policy: Arc<PolicyHandle>,
+    /// Told which ports are registered.
+    pub registered: Arc<Registered>,
     /// Every bound.
     pub limits: Limits,
     /// For jitter.
@@ -259,7 +264,12 @@ impl DbHost {
                         let _ = to.send(result.clone());
                     }
                 }
-                other => self.told.push(other),
+                other => {
+                    if let Output::Refused(family, key, _) = &other {
+                        self.note_registered(state, family, key);
+                    }
+                    self.told.push(other);
+                }
             }
         }
         let ready = state.db.take_ready();
@@ -280,6 +290,15 @@ impl DbHost {
             }
         }
         wakers
+    }
+
+    /// What this node owns under a key may be another: a port may be registered there.
+    fn note_registered(&self, state: &State, family: &Family, key: &str) {
+        let is_there = state.db.owned(family, key).is_some();
+        let DbConfig {
+            node, registered, ..
+        } = &self.config;
+        registered.note(node, family, key, is_there);
     }
 
     fn transmit(&self, state: &mut State, links: &dyn Links, link: LinkId) {

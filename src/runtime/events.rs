@@ -136,6 +136,8 @@ pub struct MeshStats {
     pub refused_by_auth: u64,
     /// Authenticated connections that were not made the link.
     pub refused_by_rule: u64,
+    /// Things that the policy of this node refused to other nodes.
+    pub denied: u64,
     /// Errors of `accept`, which went on.
     pub accept_errors: u64,
     /// Messages accepted by `send` and not known to be delivered (P2).

@@ -17,7 +17,7 @@ use crate::proto::{
     link::LinkId,
     message::{Message, Reason},
     node::session::{Delivery, Ports},
-    policy::Operation,
+    policy::{Asked, Operation, PeerPolicy, PortFacts},
     ports::mailbox::{Overflow, Push},
 };
 
@@ -49,6 +49,17 @@ impl Ports for Registry {
             Target::Port(cell) => cell.spawned_by() == Some(node),
             Target::Reply(_) => false,
         }
+    }
+
+    fn is_registered(&self, port: &Target, wanted: &dyn Fn(&str) -> bool) -> bool {
+        match port {
+            Target::Port(cell) => self.config.registered.is_in(cell.name(), wanted),
+            Target::Reply(_) => false,
+        }
+    }
+
+    fn is_reply(&self, port: &Target) -> bool {
+        matches!(port, Target::Reply(_))
     }
 
     fn kill(&self, port: &Target, _link: LinkId, reason: Reason, within: Duration) {
@@ -174,14 +185,17 @@ impl Registry {
         delivery
     }
 
-    /// Whether a message from that node that the port cannot handle kills it (P4).
-    pub(super) fn may_kill(&self, cell: &PortCell, node: Option<&NodeId>) -> bool {
-        let Some(node) = node else { return false };
-        let operation = Operation::Kill {
-            port: cell.name().as_str(),
-            spawned_by_asker: cell.spawned_by() == Some(node),
+    /// Whether a message of that link that the port cannot handle kills it (P4).
+    pub(super) fn may_kill(&self, cell: &PortCell, link: LinkId) -> bool {
+        let Some((node, policy)) = self.peer_of(link) else {
+            return false;
         };
-        !cell.name().is_node_port() && self.config.policy.check(node, operation).is_ok()
+        let asked = Asked::Port(PortFacts {
+            name: cell.name().as_str(),
+            is_spawned: &|| cell.spawned_by() == Some(&node),
+            is_registered: &|wanted| self.config.registered.is_in(cell.name(), wanted),
+        });
+        !cell.name().is_node_port() && policy.decide(Operation::Kill, &asked).allowed
     }
 }
 
@@ -192,8 +206,12 @@ impl NodePorts for Registry {
         }
     }
 
-    fn link_up(&self, link: LinkId, node: &NodeId) {
-        self.set_link(link, node);
+    fn link_up(&self, link: LinkId, node: &NodeId, policy: &Arc<PeerPolicy>) {
+        self.set_link(link, node, policy);
+    }
+
+    fn link_policy(&self, link: LinkId, policy: &Arc<PeerPolicy>) {
+        self.set_policy(link, policy);
     }
 
     fn link_down(&self, link: LinkId) {

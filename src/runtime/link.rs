@@ -38,7 +38,15 @@ pub(super) async fn run<P: NodePorts>(
     commands: &mut mpsc::Receiver<Command>,
 ) -> End {
     let facts = &handle.facts;
-    shared.ports.link_up(facts.link, &facts.node);
+    // before the policy is read: what changes meanwhile is seen
+    let generation = shared.policy.generation();
+    let policy = Arc::new(shared.policy.for_peer(&facts.peer()));
+    shared.ports.link_up(facts.link, &facts.node, &policy);
+    if generation > 0
+        && let Some(db) = shared.db.as_ref().filter(|_| facts.db)
+    {
+        db.link_policy(facts.link, policy.clone());
+    }
     let params = SessionParams {
         link: facts.link,
         node: facts.node.clone(),
@@ -48,17 +56,13 @@ pub(super) async fn run<P: NodePorts>(
         db: facts.db,
         retire: facts.retire,
     };
-    let session = Session::new(
-        params,
-        &shared.limits,
-        shared.policy.clone(),
-        shared.clock.now(),
-    );
+    let session = Session::new(params, &shared.limits, policy, shared.clock.now());
     let mut reader = Reader {
         shared,
         handle: &handle,
         session,
         reactions: Reactions::default(),
+        generation,
         stalled: Duration::ZERO,
         answered: false,
     };
@@ -94,6 +98,8 @@ struct Reader<'a, P: NodePorts> {
     handle: &'a Arc<LinkHandle>,
     session: Session<P>,
     reactions: Reactions,
+    /// Of the policy that the session has.
+    generation: u64,
     /// Time in which this process stood still since the last byte, which is not held against the peer (M7).
     stalled: Duration,
     /// There are answers: the writer comes before the next read, so that a flood does not hold up its own progress.
@@ -174,6 +180,7 @@ impl<P: NodePorts> Reader<'_, P> {
             return Ok(());
         }
         self.stalled = Duration::ZERO;
+        self.follow_policy();
         let now = self.shared.clock.now();
         let ports = &*self.shared.ports;
         let taken = self
@@ -186,9 +193,6 @@ impl<P: NodePorts> Reader<'_, P> {
         if let Some(rtt) = self.reactions.rtt.take() {
             self.handle.measured(rtt);
         }
-        for text in self.reactions.refused.drain(..) {
-            tracing::debug!(peer = %self.handle.facts.node, "refused: {text}");
-        }
         self.react()?;
         // a flood must not keep held messages waiting
         self.room()?;
@@ -200,8 +204,9 @@ impl<P: NodePorts> Reader<'_, P> {
         if self.handle.is_overrun() {
             return Err(CloseReason::Overrun);
         }
+        let is_new = self.follow_policy();
         let roomy = self.handle.take_room();
-        if roomy.is_empty() {
+        if roomy.is_empty() && !is_new {
             return Ok(());
         }
         let now = self.shared.clock.now();
@@ -213,17 +218,38 @@ impl<P: NodePorts> Reader<'_, P> {
         self.react()
     }
 
+    /// Reads the policy again where it was replaced.
+    fn follow_policy(&mut self) -> bool {
+        let generation = self.shared.policy.generation();
+        if generation == self.generation {
+            return false;
+        }
+        self.generation = generation;
+        let facts = &self.handle.facts;
+        let policy = Arc::new(self.shared.policy.for_peer(&facts.peer()));
+        let (ports, now) = (&*self.shared.ports, self.shared.clock.now());
+        ports.link_policy(facts.link, &policy);
+        if let Some(db) = self.shared.db.as_ref().filter(|_| facts.db) {
+            db.link_policy(facts.link, policy.clone());
+        }
+        self.session
+            .set_policy(policy, now, ports, &mut self.reactions);
+        true
+    }
+
     /// What the batch asks for, under one lock; then, outside of it, the monitors; then what waited for them.
     fn react(&mut self) -> Result<(), CloseReason> {
         let Reactions {
             replies,
             frames,
             refused,
+            denied,
             db,
             ..
         } = &mut self.reactions;
-        for text in refused.drain(..) {
-            self.shared.not_permitted(&self.handle.facts, &text);
+        self.shared.counters.denied.add(std::mem::take(denied));
+        for denial in refused.drain(..) {
+            self.shared.audit(&self.handle.facts, &denial);
         }
         let mut handed = Ok(());
         for message in db.drain(..) {

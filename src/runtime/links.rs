@@ -21,6 +21,7 @@ use crate::proto::{
     codec::Format,
     id::{Incarnation, NodeId, PortName},
     link::LinkId,
+    policy::{PeerIdentity, Proof},
 };
 
 /// What is known of an authenticated connection.
@@ -84,6 +85,18 @@ pub(super) struct LinkHandle {
 }
 
 impl Facts {
+    /// Who the peer is, for the policy.
+    pub(super) fn peer(&self) -> PeerIdentity {
+        PeerIdentity {
+            node: self.node.clone(),
+            proof: Some(match self.mode {
+                Mode::Certificate => Proof::Certificate,
+                Mode::Secret => Proof::Secret,
+            }),
+            secret: None,
+        }
+    }
+
     /// Takes an established connection apart.
     pub(super) fn new(
         link: LinkId,

@@ -22,6 +22,7 @@ use super::{
     events::{LinkInfo, MeshStats, NodeEvent},
     listen,
     places::Places,
+    policy::PolicyHandle,
     seeds::{self, SeedsHandle},
     shared::{Parts, Shared},
     transport::{ConnectError, SharedTransport},
@@ -58,7 +59,7 @@ pub struct MeshConfig {
     /// Formats that links may use, the preferred one first.
     pub formats: Vec<Format>,
     /// Who may do what here.
-    pub policy: Policy,
+    pub policy: Arc<PolicyHandle>,
     /// Makes and takes connections.
     pub transport: SharedTransport,
     /// What this node proves its membership with.
@@ -454,6 +455,12 @@ impl<P: NodePorts> Mesh<P> {
     /// What happens from now on.
     pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
         self.shared.events.subscribe()
+    }
+
+    /// Replaces the policy. It counts for everything that is read of links from now on; monitors of other nodes that it
+    /// does not permit fire.
+    pub fn set_policy(&self, policy: Policy) {
+        self.shared.set_policy(policy);
     }
 
     /// Counters.

@@ -1,6 +1,6 @@
 //! The protocol on tokio: tasks, timers, queues, mailboxes.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use self::transport::BoxFuture;
 use crate::proto::{
@@ -9,6 +9,7 @@ use crate::proto::{
     link::LinkId,
     message::{Message, Reason},
     node::{peer::Reply, session::Ports},
+    policy::PeerPolicy,
 };
 
 pub mod auth;
@@ -32,7 +33,9 @@ mod listen;
 pub mod local;
 pub mod mesh;
 mod places;
+pub mod policy;
 pub mod port;
+pub mod registered;
 pub mod registry;
 pub mod reply;
 mod runner;
@@ -60,8 +63,12 @@ pub trait NodePorts: Ports<Port: Send> + Send + Sync + 'static {
     /// Called once, before the first link: where replies go. Before it there is nobody to tell.
     fn attach(&self, links: Weak<dyn LinkSink>);
     /// That link is up, to that node: called before its session exists.
-    fn link_up(&self, link: LinkId, node: &NodeId) {
-        let _ = (link, node);
+    fn link_up(&self, link: LinkId, node: &NodeId, policy: &Arc<PeerPolicy>) {
+        let _ = (link, node, policy);
+    }
+    /// What the peer of that link may do here has changed.
+    fn link_policy(&self, link: LinkId, policy: &Arc<PeerPolicy>) {
+        let _ = (link, policy);
     }
     /// That link is gone: called after its session has closed.
     fn link_down(&self, link: LinkId) {
@@ -78,7 +85,7 @@ pub trait DbLinks: Send + Sync {
     /// Called once, before the first link: whether this node is a global one.
     fn begin(&self, global: bool);
     /// That link is up: something may be sent over it. `features` are all that the peer says it has; `dialled_seed`: this
-    /// node opened the connection to one of its seeds.
+    /// node opened the connection to one of its seeds; `policy` is what the peer may do here.
     fn link_up(
         &self,
         link: LinkId,
@@ -86,7 +93,12 @@ pub trait DbLinks: Send + Sync {
         incarnation: Incarnation,
         features: &[String],
         dialled_seed: bool,
+        policy: Arc<PeerPolicy>,
     );
+    /// What the peer of that link may do here has changed.
+    fn link_policy(&self, link: LinkId, policy: Arc<PeerPolicy>) {
+        let _ = (link, policy);
+    }
     /// That link is gone, and with it what was sent and not answered.
     fn link_down(&self, link: LinkId, node: &NodeId, reason: &CloseReason);
     /// Something came over that link.

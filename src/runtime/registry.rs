@@ -22,6 +22,7 @@ use super::{
     events::NodeEvent,
     failed::Failed,
     port::{Item, PortCell},
+    registered::Registered,
     reply::{Answer, ReplyCell},
     runner,
 };
@@ -31,7 +32,7 @@ use crate::proto::{
     link::LinkId,
     message::Message,
     node::peer::Reply,
-    policy::Policy,
+    policy::PeerPolicy,
     ports::mailbox::{MailboxLimits, Overflow},
 };
 
@@ -54,8 +55,8 @@ pub struct RegistryConfig {
     pub incarnation: Incarnation,
     /// Every bound.
     pub limits: Limits,
-    /// Who may do what here.
-    pub policy: Policy,
+    /// Which of the ports are registered in the database.
+    pub registered: Arc<Registered>,
     /// What can be spawned.
     pub functions: HashMap<String, Arc<dyn Function>>,
 }
@@ -98,7 +99,7 @@ pub struct Registry {
 
 #[derive(Default)]
 struct Nodes {
-    of: HashMap<LinkId, NodeId>,
+    of: HashMap<LinkId, (NodeId, Arc<PeerPolicy>)>,
     past: VecDeque<LinkId>,
 }
 
@@ -319,9 +320,16 @@ impl Registry {
         self.links.get()?.upgrade()
     }
 
-    pub(super) fn set_link(&self, link: LinkId, node: &NodeId) {
+    pub(super) fn set_link(&self, link: LinkId, node: &NodeId, policy: &Arc<PeerPolicy>) {
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        nodes.of.insert(link, node.clone());
+        nodes.of.insert(link, (node.clone(), policy.clone()));
+    }
+
+    pub(super) fn set_policy(&self, link: LinkId, policy: &Arc<PeerPolicy>) {
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, of)) = nodes.of.get_mut(&link) {
+            *of = policy.clone();
+        }
     }
 
     pub(super) fn forget_link(&self, link: LinkId) {
@@ -336,6 +344,12 @@ impl Registry {
 
     /// The node at the other end of that link, now or lately.
     pub fn node_of(&self, link: LinkId) -> Option<NodeId> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.of.get(&link).map(|(node, _)| node.clone())
+    }
+
+    /// Likewise, and what it may do here.
+    pub(super) fn peer_of(&self, link: LinkId) -> Option<(NodeId, Arc<PeerPolicy>)> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         nodes.of.get(&link).cloned()
     }

@@ -197,7 +197,7 @@ fn refuse(
 ) -> Result<(), Option<Reason>> {
     if let Fault::BadMessage(_) | Fault::Unhandled(_) = fault {
         match from {
-            Some(Some(link)) if !registry.may_kill(cell, registry.node_of(link).as_ref()) => {
+            Some(Some(link)) if !registry.may_kill(cell, link) => {
                 registry.break_link(cell, link, &fault);
                 return Ok(());
             }

@@ -21,6 +21,7 @@ use super::{
     events::{MeshStats, NodeEvent},
     gate::{Gate, RefusalLog},
     links::{Facts, Links},
+    policy::PolicyHandle,
     transport::SharedTransport,
 };
 use crate::proto::{
@@ -28,7 +29,7 @@ use crate::proto::{
     limits::Limits,
     link::LinkId,
     node::peer::{Reply, Wake},
-    policy::Policy,
+    policy::{Denial, Policy},
 };
 
 /// Where a mesh stands in its life.
@@ -45,7 +46,7 @@ pub(super) enum Stage {
 pub(super) struct Shared<P> {
     pub(super) node: NodeId,
     pub(super) limits: Limits,
-    pub(super) policy: Policy,
+    pub(super) policy: Arc<PolicyHandle>,
     pub(super) auth: AuthConfig,
     pub(super) transport: SharedTransport,
     pub(super) ports: Arc<P>,
@@ -55,6 +56,7 @@ pub(super) struct Shared<P> {
     pub(super) links: Links,
     pub(super) gate: Arc<Gate>,
     pub(super) refusals: RefusalLog,
+    denials: RefusalLog,
     pub(super) counters: Counters,
     pub(super) events: broadcast::Sender<NodeEvent>,
     /// To the driver. Unbounded, since senders must not block, but short: every connection and every known node has at most
@@ -70,7 +72,7 @@ pub(super) struct Shared<P> {
 pub(super) struct Parts<P> {
     pub(super) node: NodeId,
     pub(super) limits: Limits,
-    pub(super) policy: Policy,
+    pub(super) policy: Arc<PolicyHandle>,
     pub(super) auth: AuthConfig,
     pub(super) transport: SharedTransport,
     pub(super) ports: Arc<P>,
@@ -92,6 +94,7 @@ impl<P: NodePorts> Shared<P> {
             links: Links::default(),
             gate: Gate::new(&parts.limits),
             refusals: RefusalLog::default(),
+            denials: RefusalLog::default(),
             counters: Counters::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
             stage: watch::Sender::new(Stage::Running),
@@ -151,6 +154,7 @@ impl<P: NodePorts> Shared<P> {
             refused_by_limit: counters.refused_by_limit.get(),
             refused_by_auth: counters.refused_by_auth.get(),
             refused_by_rule: counters.refused_by_rule.get(),
+            denied: counters.denied.get(),
             accept_errors: counters.accept_errors.get(),
             lost: counters.lost.get(),
             bytes_in: counters.bytes_in.get(),
@@ -183,18 +187,28 @@ impl<P: NodePorts> Shared<P> {
         });
     }
 
-    /// The policy refused something to a peer; logged with measure.
-    pub(super) fn not_permitted(&self, facts: &Facts, what: &str) {
+    /// The policy refused something to a peer: audited with measure, so that a peer cannot fill the log.
+    pub(super) fn audit(&self, facts: &Facts, denial: &Denial) {
         let key = facts.node.as_str();
-        if let Some(untold) = self.refusals.take(key, self.clock.now().mono) {
-            let reason = clean(what);
-            tracing::warn!(
-                peer_addr = facts.addr,
-                peer_node = key,
-                reason,
-                untold,
-                "refused"
-            );
+        let Some(untold) = self.denials.take(key, self.clock.now().mono) else {
+            return;
+        };
+        let (what, text) = (clean(&denial.target), clean(&denial.text));
+        let rule = denial
+            .by
+            .map_or_else(|| "a limit".to_owned(), |by| by.to_string());
+        let operation = denial.operation.name();
+        tracing::warn!(
+            target: "portmesh::audit", peer = key, peer_addr = facts.addr, proof = facts.proof, operation, what, rule,
+            untold, "refused: {text}"
+        );
+    }
+
+    /// Another policy. Links look at it before they take anything more from their peers.
+    pub(super) fn set_policy(&self, policy: Policy) {
+        self.policy.set(policy);
+        for link in self.links.all() {
+            link.reader.notify_one();
         }
     }
 

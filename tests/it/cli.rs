@@ -5,6 +5,7 @@ mod cert;
 mod config;
 mod inspect;
 mod mesh;
+mod policy;
 mod secrets;
 
 use std::{fs, path::Path};

@@ -10,6 +10,7 @@ mod examples;
 mod formats;
 mod fuzz;
 mod links;
+mod policy;
 mod process;
 mod recorder;
 mod support;

@@ -17,7 +17,6 @@ use portmesh::{
             session::{Reactions, Session, SessionParams},
         },
         peers::{Candidate, Peers, PeersOutput},
-        policy::Policy,
     },
 };
 

@@ -15,6 +15,7 @@ use crate::{
         codec::Format,
         handshake::{DEFAULT_CLUSTER, Secrets},
         message::Raw,
+        policy::Policy,
     },
     transport::tls::{Identity, State},
 };
@@ -91,6 +92,10 @@ pub(crate) fn apply(
                 builder.trusted = patterns.map_err(|e: crate::proto::id::ParseIdError| {
                     unusable("trust_global", e.into())
                 })?;
+            }
+            ("policy", Setting::Path(path)) => {
+                let policy = Policy::from_toml_file(path);
+                builder.policy = Some(policy.map_err(|e| unusable("policy", e.into()))?);
             }
             ("services", Setting::Services(services)) => {
                 builder.services.clear();

@@ -148,6 +148,7 @@ const KEYS: &[Key] = &[
         Some("--trust-global"),
         "those that answer at the seeds",
     ),
+    key("policy", Kind::Path, Some("--policy"), "built in"),
     key("services", Kind::Services, Some("--service"), "none"),
     key("db_admin", Kind::Bool, Some("--db-admin"), "false"),
     key("flush", Kind::Time, Some("--flush"), "5s"),

@@ -174,6 +174,7 @@ fn over(mut builder: NodeBuilder, forced: NodeBuilder, named: bool) -> NodeBuild
     let NodeBuilder {
         name,
         trusted,
+        always,
         identity,
         secrets,
         state,
@@ -218,6 +219,7 @@ fn over(mut builder: NodeBuilder, forced: NodeBuilder, named: bool) -> NodeBuild
     builder.global = global.or(builder.global);
     builder.limits = limits.or(builder.limits);
     builder.policy = policy.or(builder.policy);
+    builder.always.extend(always);
     builder.functions.extend(functions);
     builder.node.extend(node);
     builder

@@ -21,6 +21,7 @@ pub(crate) mod kill;
 pub(crate) mod monitor;
 pub(crate) mod nodes;
 pub(crate) mod ping;
+pub(crate) mod policy;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod send;

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::json;
 
 use crate::{
-    Context, Init, NodeBuilder, NodeEvent, NodeId, PortId, Raw, SendError,
+    Context, Init, NodeBuilder, NodeEvent, NodeId, Operation, PortId, Raw, Rule, SendError,
     api::config::layers::Settings,
     cli::{
         args::{ConfigArgs, Flags, IdentityArgs, MeshArgs, NodeArgs},
@@ -82,8 +82,9 @@ fn builder_of(settings: &Settings, out: Output) -> Outcome<NodeBuilder> {
             cx.port().state(Printer(out)).on_other(print).open();
             std::future::ready(())
         });
+    let builder = admin::open(builder);
     Ok(match settings.flag("db_admin") {
-        Some(true) => admin::open(builder),
+        Some(true) => builder.policy_rule(Rule::for_all().allow_all(Operation::Admin)),
         _ => builder,
     })
 }

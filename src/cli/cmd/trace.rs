@@ -94,12 +94,13 @@ fn text(report: &NodeReport, mesh: &Mesh<'_>, me: &NodeId) -> String {
     let mut lines = vec![
         format!("{}, {home}, {at}", report.node),
         format!(
-            "├─ version {}, incarnation {}, {}, {} bytes in, {} bytes out",
+            "├─ version {}, incarnation {}, {}, {} bytes in, {} bytes out, {} refused by policy",
             plain(&report.version),
             report.incarnation,
             counted(report.ports, "port", "ports"),
             report.bytes_in,
-            report.bytes_out
+            report.bytes_out,
+            report.denied
         ),
         format!("├─ {}", counted(report.links.len() as u64, "link", "links")),
     ];
@@ -183,6 +184,6 @@ fn in_json(report: &NodeReport, mesh: &Mesh<'_>) -> serde_json::Value {
     json!({
         "node": report.node, "incarnation": report.incarnation, "version": report.version, "global": report.global,
         "home": report.home, "advertised": report.advertised, "ports": report.ports, "bytes_in": report.bytes_in,
-        "bytes_out": report.bytes_out, "links": links, "globals": globals, "homeless": names(&mesh.homeless),
+        "bytes_out": report.bytes_out, "denied": report.denied, "links": links, "globals": globals, "homeless": names(&mesh.homeless),
     })
 }

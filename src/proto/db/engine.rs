@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -29,7 +30,7 @@ use crate::proto::{
     limits::{Limits, Now},
     link::LinkId,
     message::Message,
-    naming::NodePattern,
+    policy::{PeerPolicy, Policy},
     splitmix::SplitMix64,
 };
 
@@ -68,8 +69,8 @@ pub struct Config {
     pub life: Incarnation,
     /// Whether it is a global node.
     pub global: bool,
-    /// Which others are taken for global nodes, besides those that answer at its seeds.
-    pub trusted: Vec<NodePattern>,
+    /// Whom it takes for global nodes, besides those that answer at its seeds, as far as no link has proved them.
+    pub policy: Policy,
     /// Every bound.
     pub limits: Limits,
     /// For jitter.
@@ -108,6 +109,8 @@ pub enum Output {
 struct Link {
     node: NodeId,
     life: Incarnation,
+    /// What it may do here.
+    policy: Arc<PeerPolicy>,
     /// It says that it is a global node.
     says_global: bool,
     /// It said that it takes this node for none.
@@ -246,19 +249,21 @@ impl Db {
         self.check_synced(now);
     }
 
-    /// A link is up; `features` are those that the peer greeted with.
+    /// A link is up; `features` are those that the peer greeted with, `policy` is what it may do here.
     pub fn handle_link_up(
         &mut self,
         link: LinkId,
         node: &NodeId,
         life: Incarnation,
         features: &[String],
+        policy: Arc<PeerPolicy>,
         now: Now,
     ) {
         let says_global = features.iter().any(|feature| feature == GLOBAL);
         let state = Link {
             node: node.clone(),
             life,
+            policy,
             says_global,
             declined: false,
             queue: VecDeque::new(),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +23,7 @@ use crate::proto::{
         reassembly::Reassembly,
     },
     message::{Message, Reason},
-    policy::Policy,
+    policy::{Denial, PeerPolicy},
 };
 
 /// What a frame adds to its payload at most: kind, fields and names.
@@ -32,6 +33,7 @@ const REFUSALS_TOLD_MAX: usize = 8;
 
 mod deliver;
 mod orders;
+mod permit;
 mod ports;
 
 pub use ports::{Delivery, Ports, Reactions, SessionParams};
@@ -41,7 +43,7 @@ pub use ports::{Delivery, Ports, Reactions, SessionParams};
 pub struct Session<P: Ports> {
     params: SessionParams,
     limits: Limits,
-    policy: Policy,
+    policy: Arc<PeerPolicy>,
     /// What the names of ports begin with that the peer spawns.
     prefix: String,
     heard: Duration,
@@ -70,7 +72,7 @@ struct Cx<'a, P> {
 
 impl<P: Ports> Session<P> {
     /// A link that has just been activated.
-    pub fn new(params: SessionParams, limits: &Limits, policy: Policy, now: Now) -> Self {
+    pub fn new(params: SessionParams, limits: &Limits, policy: Arc<PeerPolicy>, now: Now) -> Self {
         Session {
             prefix: params.incarnation.port_prefix(),
             params,
@@ -426,10 +428,11 @@ fn port_name(name: &str) -> Result<PortName, CloseReason> {
         .map_err(|error| CloseReason::Protocol(format!("a bad name: {error}")))
 }
 
-/// Notes a refusal for the log.
-fn refused<P>(cx: &mut Cx<'_, P>, text: &str) {
+/// Notes a refusal, to be counted and audited.
+fn refused<P>(cx: &mut Cx<'_, P>, denial: Denial) {
+    cx.out.denied += 1;
     if cx.out.refused.len() < REFUSALS_TOLD_MAX {
-        cx.out.refused.push(text.to_owned());
+        cx.out.refused.push(denial);
     }
 }
 

@@ -41,6 +41,11 @@ impl Watched {
         self.ports.remove(name)
     }
 
+    /// All of them, as they are now.
+    pub(super) fn names(&self) -> Vec<PortName> {
+        self.ports.iter().cloned().collect()
+    }
+
     pub(super) fn into_ports(self) -> BTreeSet<PortName> {
         self.ports
     }

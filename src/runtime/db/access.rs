@@ -33,8 +33,12 @@ impl DbHost {
         key: &str,
         value: Packed,
     ) -> Result<Result<u64, WriteRefused>, Ended> {
-        self.with(|state, now| state.db.set(family, key, value, now))
-            .ok_or(Ended)
+        self.with(|state, now| {
+            let set = state.db.set(family, key, value, now);
+            self.note_registered(state, family, key);
+            set
+        })
+        .ok_or(Ended)
     }
 
     /// Waits until a change was taken by this node's home, or refused.
@@ -65,13 +69,22 @@ impl DbHost {
         family: &Family,
         keys: &[&str],
     ) -> Result<Result<usize, WriteRefused>, Ended> {
-        self.with(|state, now| state.db.remove(family, keys, now))
-            .ok_or(Ended)
+        self.with(|state, now| {
+            let removed = state.db.remove(family, keys, now);
+            for key in keys {
+                self.note_registered(state, family, key);
+            }
+            removed
+        })
+        .ok_or(Ended)
     }
 
     /// Removes an entry if it is still what that change made it. After the end there is nothing to remove.
     pub fn remove_if(&self, family: &Family, key: &str, seq: u64) {
-        self.with(|state, now| state.db.remove_if(family, key, seq, now));
+        self.with(|state, now| {
+            state.db.remove_if(family, key, seq, now);
+            self.note_registered(state, family, key);
+        });
     }
 
     /// What shows, when it is known.

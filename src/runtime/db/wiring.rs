@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Weak,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use crate::proto::{
     id::{Incarnation, NodeId},
     link::LinkId,
     message::Message,
+    policy::PeerPolicy,
 };
 
 /// Addresses that are tried of what a node says of itself.
@@ -33,7 +34,7 @@ impl DbLinks for DbHost {
             node: self.config.node.clone(),
             life: self.config.life,
             global,
-            trusted: self.config.trusted.clone(),
+            policy: self.config.policy.current(),
             limits: self.config.limits.clone(),
             seed: self.config.seed,
         };
@@ -76,6 +77,7 @@ impl DbLinks for DbHost {
         incarnation: Incarnation,
         features: &[String],
         dialled_seed: bool,
+        policy: Arc<PeerPolicy>,
     ) {
         self.with(|state, now| {
             if dialled_seed && state.seeds.insert(node.clone()) {
@@ -86,7 +88,7 @@ impl DbLinks for DbHost {
             state.linked.insert(link, (node.clone(), global));
             state
                 .db
-                .handle_link_up(link, node, incarnation, features, now);
+                .handle_link_up(link, node, incarnation, features, policy, now);
         });
     }
 

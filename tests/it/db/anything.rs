@@ -17,6 +17,7 @@ use portmesh::{
         limits::Now,
         link::LinkId,
         message::Message,
+        policy::{Operation, PeerIdentity, Policy, Rule},
     },
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -24,6 +25,12 @@ use proptest::{collection::vec, prelude::*, sample::select};
 const NODES: [&str; 6] = ["g-me", "g-other", "g-third", "a", "b", "liar"];
 const FAMILIES: [&str; 6] = ["f", "g", "'nodes", "'homes", "'links", "'odd"];
 const KEYS: [&str; 6] = ["k", "l", "g-me", "g-other", "a", "b"];
+
+/// Takes nodes of that pattern for global nodes.
+fn trusting(pattern: &str) -> Policy {
+    let rule = Rule::for_nodes(pattern).unwrap();
+    Policy::default().with(rule.allow_all(Operation::Global))
+}
 
 fn limits() -> Limits {
     Limits {
@@ -222,7 +229,7 @@ impl Told {
             node: name.parse().unwrap(),
             life: Incarnation::new(1, 1),
             global,
-            trusted: vec!["g-*".parse().unwrap()],
+            policy: trusting("g-*"),
             limits: limits.clone(),
             seed: 1,
         };
@@ -267,8 +274,11 @@ impl Told {
             features.push("global".to_owned());
         }
         let now = self.now();
+        let node: NodeId = node.parse().unwrap();
+        let peer = PeerIdentity::of_node(node.clone());
+        let policy = trusting("g-*").for_peer(&peer).into();
         self.db
-            .handle_link_up(link, &node.parse().unwrap(), life, &features, now);
+            .handle_link_up(link, &node, life, &features, policy, now);
     }
 
     fn down(&mut self, node: &str, orderly: bool) {

@@ -16,6 +16,7 @@ use portmesh::{
         },
         link::LinkId,
         message::Message,
+        policy::PeerPolicy,
     },
     runtime::{DbLinks, mesh::Mesh},
     transport::memory::MemoryNetwork,
@@ -38,7 +39,15 @@ struct State {
 
 impl DbLinks for RogueDb {
     fn begin(&self, _: bool) {}
-    fn link_up(&self, link: LinkId, node: &NodeId, _: Incarnation, _: &[String], _: bool) {
+    fn link_up(
+        &self,
+        link: LinkId,
+        node: &NodeId,
+        _: Incarnation,
+        _: &[String],
+        _: bool,
+        _: Arc<PeerPolicy>,
+    ) {
         let mut state = self.state.lock().unwrap();
         state.links.insert(node.clone(), link);
     }

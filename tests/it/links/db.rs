@@ -8,7 +8,7 @@ use std::{
 
 use portmesh::{
     Incarnation, Limits, NodeId,
-    proto::{close::CloseReason, link::LinkId, message::Message},
+    proto::{close::CloseReason, link::LinkId, message::Message, policy::PeerPolicy},
     runtime::{
         DbLinks,
         mesh::{Mesh, MeshConfig},
@@ -65,6 +65,7 @@ impl DbLinks for TestDb {
         _: Incarnation,
         features: &[String],
         dialled_seed: bool,
+        _: Arc<PeerPolicy>,
     ) {
         let mut state = self.state.lock().unwrap();
         let up = (node.clone(), features.to_vec(), dialled_seed);

@@ -19,7 +19,6 @@ use portmesh::{
             peer::Reply,
             session::{Delivery, Ports},
         },
-        policy::Policy,
         ports::mailbox::{Mailbox, MailboxLimits, Overflow, Push},
     },
     runtime::{
@@ -325,7 +324,7 @@ impl Rig {
             cluster: "test".to_owned(),
             limits: self.limits.clone(),
             formats: vec![Format::cbor()],
-            policy: Policy::default(),
+            policy: Arc::default(),
             transport,
             credentials: Credentials::in_memory(),
             listen: vec![listen.to_owned()],

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 /// What was logged by this test's thread.
@@ -22,6 +22,9 @@ impl io::Write for Log {
 impl Log {
     /// From now on, as long as the guard lives; for tests whose runtime has one thread.
     pub(crate) fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
+        // with one subscriber alone, a line that another test's thread comes by first would never be logged anywhere
+        static OTHER: OnceLock<tracing::Dispatch> = OnceLock::new();
+        OTHER.get_or_init(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new()));
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()

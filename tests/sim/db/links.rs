@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, num::NonZeroU64, time::Duration};
 
 use portmesh::{
     NodeId,
-    proto::{db::engine::GLOBAL, db::wire::Wire, link::LinkId, message::Message},
+    proto::{
+        db::engine::GLOBAL, db::wire::Wire, link::LinkId, message::Message, policy::PeerIdentity,
+    },
 };
 
 use super::{
@@ -13,7 +15,7 @@ use super::{
     net::{Conn, ConnId, End, Packet, Way},
     plan::LINK_TIMEOUT,
     races,
-    world::{Event, START, World},
+    world::{Event, START, World, trusting},
 };
 
 const SEED_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -238,7 +240,9 @@ impl World {
         state.met.insert(peer, (life, Duration::MAX));
         state.seed_pause = SEED_PAUSES.0;
         if let Some(db) = &mut state.db {
-            db.handle_link_up(link(id), &node, life, &features, now);
+            let peer = PeerIdentity::of_node(node.clone());
+            let policy = trusting("g*").for_peer(&peer).into();
+            db.handle_link_up(link(id), &node, life, &features, policy, now);
         }
         self.pump(host);
     }

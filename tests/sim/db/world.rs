@@ -14,6 +14,7 @@ use portmesh::{
             item::Packed,
         },
         limits::Now,
+        policy::{Operation, Policy, Rule},
     },
 };
 
@@ -26,6 +27,12 @@ use super::{
     readers::Reader,
 };
 use crate::rng::Rng;
+
+/// Takes nodes of that pattern for global nodes.
+pub fn trusting(pattern: &str) -> Policy {
+    let rule = Rule::for_nodes(pattern).unwrap();
+    Policy::default().with(rule.allow_all(Operation::Global))
+}
 
 /// More events than this are no run but a loop.
 const STEPS_MAX: u64 = 400_000;
@@ -288,7 +295,7 @@ impl World {
             node: host.name.clone(),
             life: host.life,
             global: host.is_global,
-            trusted: vec!["g*".parse().unwrap()],
+            policy: trusting("g*"),
             limits: limits.clone(),
             seed,
         };

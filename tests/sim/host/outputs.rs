@@ -192,7 +192,7 @@ impl Node {
             retire: true,
         };
         let now = w.now();
-        let session = Session::new(session, &self.limits, Policy::default(), now);
+        let session = Session::new(session, &self.limits, std::sync::Arc::default(), now);
         conn.stage = Stage::Link(Box::new(session));
         let id = conn.conn;
         let peer = node.clone();

@@ -1,4 +1,4 @@
-//! What `portmesh run --db-admin` lets others do: ask it to set and remove entries of its own.
+//! What administering a node is: to ask it to set and remove entries of its own.
 
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use crate::{
     },
 };
 
-/// The function that makes the port which does it.
+/// The function that makes the port which does it. Its name says that spawning it takes `admin` in the policy.
 const FUNCTION: &str = "portmesh.db";
+const NOT_YOURS: &str = "this port takes orders from the node that spawned it";
 /// A port that nobody asks anything ends.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Lets members of the mesh set and remove entries that the node owns.
+/// Lets those who may administer the node set and remove entries that it owns.
 pub(crate) fn open(builder: NodeBuilder) -> NodeBuilder {
     builder.spawnable(FUNCTION, init)
 }
@@ -32,7 +33,15 @@ async fn init(cx: &Init, (): ()) -> Result<(), EncodeError> {
 type Set = (Family, String, Value, PortId);
 type Remove = (Family, Vec<String>, PortId);
 
+/// Whoever else knows of the port has not been asked for permission.
+fn is_permitted(cx: &Context) -> bool {
+    cx.sender_node() == Some(cx.spawned_by().unwrap_or(cx.node().id()))
+}
+
 async fn set((): &mut (), cx: &Context, (family, key, value, reply): Set) -> Result<(), SendError> {
+    if !is_permitted(cx) {
+        return cx.send(&reply, ("refused", NOT_YOURS));
+    }
     cx.stop();
     let db = cx.node().db();
     match db.set_wait(family.as_str(), &key, &value).await {
@@ -45,6 +54,9 @@ async fn set((): &mut (), cx: &Context, (family, key, value, reply): Set) -> Res
 }
 
 async fn remove((): &mut (), cx: &Context, (family, keys, reply): Remove) -> Result<(), SendError> {
+    if !is_permitted(cx) {
+        return cx.send(&reply, ("refused", NOT_YOURS));
+    }
     cx.stop();
     match cx.node().db().remove(family.as_str(), &keys) {
         Ok(count) => cx.send(&reply, ("done", count)),
@@ -91,10 +103,17 @@ async fn ask(remote: &Remote, on: &NodeId, order: impl crate::IntoMessage) -> Ou
     match answer.await {
         Ok(Answer::Done(count)) => Ok(count),
         Ok(Answer::Refused(text)) => Err(Failure::new(Exit::Refused, format!("{on}: {text}"))),
+        Err(CallError::Refused { .. }) => Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "{on} takes no orders from {}: its policy has to say admin = true for it, or it has to run with --db-admin",
+                remote.node.id()
+            ),
+        )),
         Err(CallError::Died(reason)) if reason.tag() == Some("no_such_function") => {
             Err(Failure::new(
                 Exit::Refused,
-                format!("{on} takes no orders about its entries: it has to run with --db-admin"),
+                format!("{on} takes no orders: it is not run by portmesh run"),
             ))
         }
         Err(error) => Err(call_failure(&port, error)),

@@ -37,13 +37,14 @@ enum Command {
     ///
     /// An entry belongs to the node that sets it, and goes with it. So this command waits until its home has taken the
     /// entry, says so, and goes on running until SIGINT, SIGTERM or the end of --for; then the entry is removed. With --on
-    /// the other node sets and owns it, and the command ends: that node has to run with --db-admin.
+    /// the other node sets and owns it, and the command ends: that node has to let this one administer it, by its policy
+    /// or by --db-admin.
     #[command(after_help = values::VALUE_HELP)]
     Set(write::Set),
-    /// Let the owners of entries remove them: nodes that run with --db-admin
+    /// Let the owners of entries remove them: nodes that this one may administer
     ///
-    /// Only its owner can remove an entry. The owner is asked to, which it does if it runs with --db-admin. Where another
-    /// node owns an entry under the same key, that one shows afterwards.
+    /// Only its owner can remove an entry. The owner is asked to, which it does if its policy lets this node administer
+    /// it, or if it runs with --db-admin. Where another node owns an entry under the same key, that one shows afterwards.
     Remove(write::Remove),
     /// Print what is in a family, then every change, until SIGINT or SIGTERM
     Watch(watch::Args),

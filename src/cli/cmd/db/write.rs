@@ -40,7 +40,8 @@ pub(super) struct Set {
     /// How long to keep it [default: until SIGINT or SIGTERM]
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     keep: Option<Duration>,
-    /// Let this node set and own it, and end; it has to run with --db-admin
+    /// Let this node set and own it, and end; it has to let this node administer it (portmesh policy), or run with
+    /// --db-admin
     #[arg(long, value_name = "NODE", conflicts_with = "keep")]
     on: Option<NodeId>,
     #[command(flatten)]

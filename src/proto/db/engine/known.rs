@@ -1,11 +1,19 @@
 //! Which global nodes a node knows of, and when it wants a link with one.
 
-use super::{Db, GLOBALS_MAX, KnownGlobal, LinkId, Output, PAUSES};
-use crate::proto::{id::NodeId, limits::Now};
+use super::{Db, GLOBALS_MAX, KnownGlobal, Link, LinkId, Output, PAUSES};
+use crate::proto::{id::NodeId, limits::Now, policy::Operation};
 
 impl Db {
     pub(super) fn trusts(&self, node: &NodeId) -> bool {
-        self.seeds.contains(node) || self.config.trusted.iter().any(|p| p.matches(node))
+        let is_seed = self.seeds.contains(node);
+        let link = self.by_node.get(node).and_then(|link| self.links.get(link));
+        match link {
+            Some(Link { policy, .. }) => {
+                !policy.is_denied(Operation::Global)
+                    && (is_seed || policy.is_open(Operation::Global))
+            }
+            None => is_seed || self.config.policy.may_be_global(node),
+        }
     }
 
     /// Another global node is known of.

@@ -17,7 +17,14 @@ use crate::proto::{
     limits::{Limits, Now},
     link::LinkId,
     message::Message,
+    policy::{Operation, PeerIdentity, Policy, Rule},
 };
+
+/// Takes nodes of that pattern for global nodes.
+fn trusting(pattern: &str) -> Policy {
+    let rule = Rule::for_nodes(pattern).unwrap();
+    Policy::default().with(rule.allow_all(Operation::Global))
+}
 
 /// Nodes, and links between them that carry what is sent at once.
 pub(super) struct Net {
@@ -70,7 +77,7 @@ impl Net {
             node: name.parse().unwrap(),
             life: self.life(),
             global,
-            trusted: vec!["g*".parse().unwrap()],
+            policy: trusting("g*"),
             limits: self.limits.clone(),
             seed: self.next,
         };
@@ -99,7 +106,9 @@ impl Net {
             };
             let now = self.now();
             let db = self.nodes.get_mut(from).unwrap();
-            db.handle_link_up(id, &node, life, &features, now);
+            let peer = PeerIdentity::of_node(node.clone());
+            let policy = trusting("g*").for_peer(&peer).into();
+            db.handle_link_up(id, &node, life, &features, policy, now);
         }
         self.settle();
     }

@@ -52,20 +52,24 @@ impl<P: Ports> Session<P> {
         if self.broken.contains(name) {
             return Target::Dropped;
         }
-        let port = name.as_str();
-        if let Err(text) = self
-            .policy
-            .check(&self.params.node, Operation::Send { port })
+        let port = cx.ports.find(name.as_str());
+        if !self.policy.is_open(Operation::Send)
+            && let Some(port) = &port
+            && let Err(denial) = self.permit(Operation::Send, name, port, cx)
         {
-            refused(cx, &text);
-            return Target::Lost(format!("not_permitted: {text}"));
+            let text = format!("not_permitted: {}", denial.text);
+            refused(cx, denial);
+            return Target::Lost(text);
         }
-        if self.held.contains(port) {
+        if self.held.contains(name.as_str()) {
             return Target::Held;
         }
-        match cx.ports.find(port) {
+        match port {
             Some(port) => Target::Port(port),
-            None => Target::Lost(format!("no_such_port: there is no port {port:?}")),
+            None => Target::Lost(format!(
+                "no_such_port: there is no port {:?}",
+                name.as_str()
+            )),
         }
     }
 

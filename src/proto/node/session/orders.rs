@@ -8,7 +8,7 @@ use crate::proto::{
     id::PortName,
     message::{Message, Reason},
     node::{held::Item, peer::Reply},
-    policy::Operation,
+    policy::{Asked, Operation},
 };
 
 /// How many refused spawns are remembered.
@@ -28,11 +28,13 @@ impl<P: Ports> Session<P> {
             return Err(CloseReason::Protocol(text));
         }
         let by = &self.params.node;
-        let spawned = match self.policy.check(by, Operation::Spawn { function }) {
+        let operation = Operation::to_spawn(function);
+        let spawned = match self.policy.check(by, operation, &Asked::Name(function)) {
             Ok(()) => cx.ports.spawn(self.params.link, by, &name, function, args),
-            Err(text) => {
-                refused(cx, &text);
-                Err(Reason::not_permitted(text))
+            Err(denial) => {
+                let reason = Reason::not_permitted(&denial.text);
+                refused(cx, denial);
+                Err(reason)
             }
         };
         if let Err(reason) = spawned {
@@ -55,18 +57,15 @@ impl<P: Ports> Session<P> {
         let Some(port) = cx.ports.find(name.as_str()) else {
             return;
         };
-        let spawned_by_asker = cx.ports.spawned_by(&port, &self.params.node);
-        let operation = Operation::Kill {
-            port: name.as_str(),
-            spawned_by_asker,
-        };
         let permitted = if name.is_node_port() {
-            Err("the node port cannot be killed".to_owned())
+            let text = "the node port cannot be killed".to_owned();
+            Err(self.limited(Operation::Kill, name, text))
         } else {
-            self.policy.check(&self.params.node, operation)
+            self.permit(Operation::Kill, name, &port, cx)
         };
-        if let Err(text) = permitted {
-            refused(cx, &text);
+        if let Err(denial) = permitted {
+            let text = denial.text.clone();
+            refused(cx, denial);
             if wait.is_zero() {
                 // the sender may have dropped messages for the sake of this kill
                 self.lose(name, 1, text, cx);
@@ -135,19 +134,17 @@ impl<P: Ports> Session<P> {
     }
 
     fn try_watch(&mut self, name: &PortName, cx: &mut Cx<'_, P>) -> Result<(), Reason> {
-        let operation = Operation::Monitor {
-            port: name.as_str(),
-        };
-        if let Err(text) = self.policy.check(&self.params.node, operation) {
-            refused(cx, &text);
-            return Err(Reason::not_permitted(text));
-        }
         let Some(port) = cx.ports.find(name.as_str()) else {
             let unborn = self.unborn.iter().find(|(other, _)| other == name);
             return Err(
                 unborn.map_or_else(|| cx.ports.dead_reason(name), |(_, reason)| reason.clone())
             );
         };
+        if let Err(denial) = self.permit(Operation::Monitor, name, &port, cx) {
+            let reason = Reason::not_permitted(&denial.text);
+            refused(cx, denial);
+            return Err(reason);
+        }
         if self.watched.contains(name) {
             return Ok(());
         }
@@ -155,8 +152,9 @@ impl<P: Ports> Session<P> {
         let is_alive = |name: &str| cx.ports.find(name).is_some();
         if !self.watched.has_room(max, is_alive) {
             let text = format!("more than {max} monitors over one link");
-            refused(cx, &text);
-            return Err(Reason::not_permitted(text));
+            let reason = Reason::not_permitted(&text);
+            refused(cx, self.limited(Operation::Monitor, name, text));
+            return Err(reason);
         }
         cx.ports.watch(&port, self.params.link)?;
         self.watched.insert(name.clone());

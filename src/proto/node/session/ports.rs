@@ -8,6 +8,7 @@ use crate::proto::{
     link::LinkId,
     message::{Message, Reason},
     node::peer::{PeerFrame, Reply},
+    policy::Denial,
 };
 
 /// What became of a batch.
@@ -32,6 +33,16 @@ pub trait Ports {
     fn deliver(&self, port: &Self::Port, link: LinkId, batch: &mut VecDeque<Message>) -> Delivery;
     /// Whether that link's node spawned the port.
     fn spawned_by(&self, port: &Self::Port, node: &NodeId) -> bool;
+    /// Whether the port is registered in a family of the database that `wanted` says yes to.
+    fn is_registered(&self, port: &Self::Port, wanted: &dyn Fn(&str) -> bool) -> bool {
+        let _ = (port, wanted);
+        false
+    }
+    /// Whether the port is there to take one reply. Who was asked may always send it.
+    fn is_reply(&self, port: &Self::Port) -> bool {
+        let _ = port;
+        false
+    }
     /// Queues a kill behind what is in the mailbox; it takes effect within `within` at the latest (M4).
     fn kill(&self, port: &Self::Port, link: LinkId, reason: Reason, within: Duration);
     /// The peer of that link monitors the port. `Err`: it is dead; the reason to tell.
@@ -89,5 +100,7 @@ pub struct Reactions {
     /// A keepalive's answer came: how long it was on the way.
     pub rtt: Option<Duration>,
     /// What was refused to the peer, for the log; no more than a few a batch.
-    pub refused: Vec<String>,
+    pub refused: Vec<Denial>,
+    /// How often something was refused to it.
+    pub denied: u64,
 }

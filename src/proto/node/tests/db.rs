@@ -181,7 +181,7 @@ fn without_the_feature_it_is_an_unknown_kind() {
         pair.b.session = Some(Session::new(
             params,
             &small_limits(),
-            Policy::default(),
+            std::sync::Arc::default(),
             now,
         ));
         let error = pair.b.read(&bytes).unwrap_err();

@@ -29,7 +29,6 @@ use crate::proto::{
     limits::{Limits, Now},
     link::LinkId,
     message::{Message, Reason},
-    policy::Policy,
 };
 
 pub(super) fn link(n: u64) -> LinkId {
@@ -394,7 +393,12 @@ impl Side {
     pub(super) fn activate(&mut self, link: LinkId, format: &Format) {
         let limits = self.limits.clone();
         let params = session_params(self.peer.node(), link, format);
-        self.session = Some(Session::new(params, &limits, Policy::default(), self.now));
+        self.session = Some(Session::new(
+            params,
+            &limits,
+            std::sync::Arc::default(),
+            self.now,
+        ));
         self.peer
             .activate(link_params(link, format, &limits), self.now);
     }

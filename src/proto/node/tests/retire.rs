@@ -365,7 +365,12 @@ fn what_makes_no_sense_closes_the_link() {
             ..session_params(&node("a"), link(1), &Format::cbor())
         };
         let now = pair.b.now;
-        pair.b.session = Some(Session::new(params, &limits(), Policy::default(), now));
+        pair.b.session = Some(Session::new(
+            params,
+            &limits(),
+            std::sync::Arc::default(),
+            now,
+        ));
         let error = pair.b.read(&word(frame)).unwrap_err();
         assert!(error.to_string().contains("unknown kind"), "{error}");
     }

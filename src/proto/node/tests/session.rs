@@ -20,7 +20,7 @@ impl Inbound {
     fn new(limits: &Limits) -> Self {
         let params = session_params(&node("a"), link(1), &Format::cbor());
         Inbound {
-            session: Session::new(params, limits, Policy::default(), at(0)),
+            session: Session::new(params, limits, std::sync::Arc::default(), at(0)),
             ports: TestPorts::default(),
             out: Reactions::default(),
             now: at(0),
