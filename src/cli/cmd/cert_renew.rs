@@ -53,8 +53,11 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
         )));
     }
     // so that nobody is asked for a passphrase in vain
-    if !args.new_key {
-        file.request().or_exit_in(Exit::Config, show.to_string())?;
+    if !file.has_key() {
+        return Err(refused(format!(
+            "there is no private key in {show}: where it is, make a request with `portmesh-cert csr {} --key FILE`",
+            file.node()
+        )));
     }
     let authority = args.ca.open()?;
     if file.cluster() != authority.cluster() {
@@ -88,15 +91,14 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
         file.set_key(issued.key_pem()).or_exit(Exit::Config)?;
         issued.certificate().clone()
     } else {
-        let request = file.request().or_exit(Exit::Config)?;
         authority
-            .sign(&node, &request, args.life.life())
+            .renew(&file, args.life.life())
             .or_exit(Exit::Config)?
     };
     file.take(&issued).or_exit(Exit::Config)?;
     file.check().or_exit_in(Exit::Config, show.to_string())?;
     args.ca.directory().record(&issued).or_exit(Exit::Config)?;
-    file.save(&args.file, true).or_exit(Exit::Config)?;
+    file.save_in_place(&args.file).or_exit(Exit::Config)?;
     let (human, mut json) = told(&args.file, &file);
     if let Some(fields) = json.as_object_mut() {
         fields.insert("replaced".into(), json!(old.to_string()));

@@ -134,6 +134,22 @@ pub(crate) fn write(
     access: Access,
     overwrite: bool,
 ) -> Result<(), FileError> {
+    put(path, bytes, access, overwrite, false)
+}
+
+/// Replaces a file that only its owner may read, and that stays its owner's: root may renew what a service of another
+/// user reads. Only for a file whose content was found to be what is replaced: others may have put a file there.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    put(path, bytes, Access::Private, true, true)
+}
+
+fn put(
+    path: &Path,
+    bytes: &[u8],
+    access: Access,
+    overwrite: bool,
+    keep_owner: bool,
+) -> Result<(), FileError> {
     let failed = |source| FileError::Write {
         path: path.to_owned(),
         source,
@@ -147,6 +163,9 @@ pub(crate) fn write(
     let temporary = temporary(path).map_err(failed)?;
     let done = (|| {
         let mut file = create(&temporary, access)?;
+        if keep_owner {
+            take_owner(path, &temporary)?;
+        }
         file.write_all(bytes)?;
         file.sync_all()?;
         if overwrite {
@@ -209,6 +228,38 @@ fn create(path: &Path, access: Access) -> io::Result<File> {
     Ok(file)
 }
 
+/// Gives the new file the owner of the one that it replaces.
+#[cfg(unix)]
+fn take_owner(old: &Path, new: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, lchown};
+    let (Ok(old), own) = (old.symlink_metadata(), new.symlink_metadata()?) else {
+        return Ok(());
+    };
+    if old.is_file() && (old.uid(), old.gid()) != (own.uid(), own.gid()) {
+        let gid = Some(old.gid()).filter(|gid| *gid != own.gid());
+        let uid = Some(old.uid()).filter(|uid| *uid != own.uid());
+        // The group is of no consequence for what only the owner may read.
+        if let Err(e) = lchown(new, uid, gid)
+            && uid.is_some()
+        {
+            return Err(io::Error::new(
+                e.kind(),
+                format!(
+                    "it belongs to user {}, who could not read it afterwards",
+                    old.uid()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Elsewhere owners are not known.
+#[cfg(not(unix))]
+fn take_owner(_: &Path, _: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 fn temporary(path: &Path) -> io::Result<PathBuf> {
     let mut random = [0; 8];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
@@ -265,6 +316,25 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn who_owned_a_renewed_file_owns_it_still() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        write(&path, b"one", Access::Private, false).unwrap();
+        if chown(&path, Some(65_534), None).is_err() {
+            eprintln!("skipped: only root can give files away");
+            return;
+        }
+        replace(&path, b"two").unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (65_534, 0o600));
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        // a file that somebody else may have put there gives its owner nothing
+        write(&path, b"three", Access::Private, true).unwrap();
+        assert_ne!(fs::metadata(&path).unwrap().uid(), 65_534);
     }
 
     #[test]

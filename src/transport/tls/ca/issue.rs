@@ -84,7 +84,7 @@ impl CertificateAuthority {
         self.certify(node, request.public(), life)
     }
 
-    fn certify(
+    pub(super) fn certify(
         &self,
         node: &NodeId,
         key: &impl PublicKeyData,

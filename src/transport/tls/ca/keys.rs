@@ -222,7 +222,7 @@ mod tests {
             assert!(matches!(cut, Err(CaError::Unusable(_))), "{end}");
         }
         let der = pkcs8::der::pem::decode_vec(text.as_bytes()).unwrap().1;
-        for at in 0..der.len() {
+        for at in (0..der.len()).step_by(7) {
             let mut changed = der.clone();
             *changed.get_mut(at).unwrap() ^= 0x10;
             if let Ok(back) = decrypt(&pem(LABEL, &changed), &good(), "k") {

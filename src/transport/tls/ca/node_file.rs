@@ -1,13 +1,14 @@
 //! What a node runs from, in its parts: put together, renewed, given other CAs to trust.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
+use rcgen::SubjectPublicKeyInfo;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use zeroize::Zeroizing;
 
 use super::{
     CaError, CertificateAuthority, CertificateRequest, FILE_BYTES_MAX, IssuedCertificate, Serial,
-    TrustBundle,
+    TrustBundle, request::check_key,
 };
 use crate::{
     proto::id::NodeId,
@@ -116,6 +117,12 @@ impl NodeFile {
         &self.serial
     }
 
+    /// The certificate alone.
+    pub fn certificate_pem(&self) -> String {
+        let own = self.chain.first().map(Vec::as_slice).unwrap_or_default();
+        pem("CERTIFICATE", own)
+    }
+
     /// When the certificate expires: `2027-02-22 02:31 UTC`.
     pub fn expires(&self) -> String {
         utc(self.leaf.not_after)
@@ -150,17 +157,6 @@ impl NodeFile {
     pub fn set_key(&mut self, text: &str) -> Result<(), CaError> {
         self.key = Some(private_key(text)?);
         Ok(())
-    }
-
-    /// A request for a new certificate with the same key.
-    ///
-    /// # Errors
-    /// [`CaError::Unusable`] when the key is not in it, [`CaError::Request`] when it is of a kind that cannot be used.
-    pub fn request(&self) -> Result<CertificateRequest, CaError> {
-        let key = self.key.as_ref().ok_or_else(|| {
-            unusable("the private key is not in it: make a request where it is, with `portmesh-cert csr --key FILE`")
-        })?;
-        CertificateRequest::for_key_pem(self.node(), key)
     }
 
     /// Whether that CA signed the certificate.
@@ -230,6 +226,15 @@ impl NodeFile {
             overwrite,
         )?)
     }
+
+    /// Replaces the file that it was read from, when a node could run from what is written; mode 0600, and the owner stays.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_in_place(&self, path: impl AsRef<Path>) -> Result<(), CaError> {
+        self.check()?;
+        Ok(files::replace(path.as_ref(), self.to_pem().as_bytes())?)
+    }
 }
 
 impl std::fmt::Debug for NodeFile {
@@ -265,6 +270,34 @@ fn key_pem(kind: SectionKind, der: Zeroizing<Vec<u8>>) -> Option<Zeroizing<Strin
         SectionKind::EcPrivateKey => Some(Zeroizing::new(pem("EC PRIVATE KEY", &der))),
         SectionKind::RsaPrivateKey => Some(Zeroizing::new(pem("RSA PRIVATE KEY", &der))),
         _ => None,
+    }
+}
+
+impl CertificateAuthority {
+    /// A new certificate for the node and the key of that file, in place of its own. Whether the file is to be believed is
+    /// the caller's to say: [`NodeFile::is_of`].
+    ///
+    /// ```
+    /// use portmesh::{CertificateAuthority, IssueOptions, NodeFile};
+    /// let ca = CertificateAuthority::create("example")?;
+    /// let mut file = NodeFile::from_pem(&ca.issue(&"worker/a".parse()?)?.to_pem())?;
+    /// assert!(file.is_of(&ca));
+    /// let old = file.serial().clone();
+    /// file.take(&ca.renew(&file, IssueOptions::default().life)?)?;
+    /// assert_ne!(*file.serial(), old);
+    /// file.check()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::sign`].
+    pub fn renew(&self, file: &NodeFile, life: Duration) -> Result<IssuedCertificate, CaError> {
+        let own = file.chain.first().map(Vec::as_slice).unwrap_or_default();
+        let cert = leaf::parse(own).map_err(unusable)?;
+        check_key(cert.public_key()).map_err(unusable)?;
+        let key = SubjectPublicKeyInfo::from_der(cert.public_key().raw)
+            .map_err(|e| unusable(format!("the key of the certificate cannot be used: {e}")))?;
+        self.certify(file.node(), &key, life)
     }
 }
 
