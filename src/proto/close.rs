@@ -45,6 +45,9 @@ pub enum CloseReason {
     /// The peer closed with this code and text.
     #[error("closed by the peer: {1} (code {0})")]
     ByPeer(u16, String),
+    /// The peer was taken for a global node, and by another policy is none.
+    #[error("no longer a global node: {0}")]
+    NotGlobal(String),
     /// Nobody said which connection is the link in time.
     #[error("the connection was not made the link in time")]
     NotActivated,
@@ -65,6 +68,7 @@ impl CloseReason {
             CloseReason::Overrun => code::OVERRUN,
             CloseReason::Idle => code::IDLE,
             CloseReason::Unproven(_) => code::UNPROVEN,
+            CloseReason::NotGlobal(_) => code::NOT_GLOBAL,
             CloseReason::PeerShutdown | CloseReason::Transport(_) | CloseReason::ByPeer(..) => {
                 return None;
             }
@@ -104,6 +108,8 @@ pub mod code {
     pub const IDLE: u16 = 9;
     /// The certificate or secret that the peer has proved itself with is not accepted any more.
     pub const UNPROVEN: u16 = 10;
+    /// The peer is taken for a global node no longer.
+    pub const NOT_GLOBAL: u16 = 11;
 }
 
 #[cfg(test)]
@@ -132,6 +138,7 @@ mod tests {
             CloseReason::Overrun,
             CloseReason::Idle,
             CloseReason::Unproven("its certificate has expired".into()),
+            CloseReason::NotGlobal("by the policy".into()),
         ];
         let codes: BTreeSet<u16> = reasons.iter().filter_map(CloseReason::code).collect();
         assert_eq!(codes.len(), reasons.len());

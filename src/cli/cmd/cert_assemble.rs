@@ -85,18 +85,22 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
 pub(crate) fn told(file: &Path, whole: &NodeFile) -> (String, Json) {
     let file = file.display().to_string();
     let cas = whole.trust().names();
+    let lists = whole.trust().crls();
+    let numbers = lists.iter().map(|crl| crl.number.to_string());
+    let numbers = Vec::from_iter(numbers).join(" and ");
     let human = format!(
-        "{file}: {} of the mesh {}, serial {}, valid until {}, to be renewed from {} on; trusts {}",
+        "{file}: {} of the mesh {}, serial {}, valid until {}, to be renewed from {} on; trusts {}, list of revocations {}",
         whole.node(),
         whole.cluster(),
         whole.serial(),
         whole.expires(),
         whole.renewal_advised(),
-        plain(cas.join(" and "))
+        plain(cas.join(" and ")),
+        if numbers.is_empty() { "none" } else { &numbers }
     );
     let json = json!({
         "file": file, "node": whole.node(), "cluster": whole.cluster(), "serial": whole.serial().to_string(),
-        "expires": whole.expires(), "renew_from": whole.renewal_advised(), "trusts": cas,
+        "expires": whole.expires(), "renew_from": whole.renewal_advised(), "trusts": cas, "crl_numbers": Vec::from_iter(lists.iter().map(|crl| crl.number)),
     });
     (human, json)
 }

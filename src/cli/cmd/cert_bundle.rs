@@ -10,7 +10,7 @@ use crate::{
     cli::{
         ca::check_free,
         exit::{Exit, Failure, OrExit, Outcome},
-        output::Output,
+        output::{Output, plain},
     },
 };
 
@@ -69,6 +69,7 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
                 .or_exit_in(Exit::Config, path.display())?;
             trust
         };
+        tell_older(&bundle, &trust, &path.display().to_string(), out);
         file.set_trust(trust);
         file.check().or_exit_in(
             Exit::Config,
@@ -84,7 +85,7 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
         bundle.save(path, args.force).or_exit(Exit::Config)?;
         let (path, cas) = (path.display().to_string(), bundle.names());
         out.data(
-            format!("{path}: {}", crate::cli::output::plain(cas.join(" and "))),
+            format!("{path}: {}", plain(cas.join(" and "))),
             &json!({"file": path, "trusts": cas}),
         );
     }
@@ -101,4 +102,23 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
         );
     }
     Ok(())
+}
+
+/// Says so where a file keeps a newer list than the one that was given for it.
+fn tell_older(given: &TrustBundle, kept: &TrustBundle, path: &str, out: Output) {
+    let kept = kept.crls();
+    for old in given.crls() {
+        let newer = kept
+            .iter()
+            .find(|k| k.issuer == old.issuer && k.number > old.number);
+        if let Some(newer) = newer {
+            out.chat(format!(
+                "{path} keeps list number {} of {}, which is newer than number {}, which you gave. If the CA was restored from \
+                 a backup: portmesh-cert crl --restore {path}",
+                newer.number,
+                plain(&old.issuer),
+                old.number
+            ));
+        }
+    }
 }

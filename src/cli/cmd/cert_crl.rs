@@ -1,8 +1,11 @@
 //! `portmesh-cert crl`: what a CA has revoked.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use crate::{
+    TrustBundle,
     ca::{Serial, utc_text},
     cli::{
         ca::CaArgs,
@@ -17,12 +20,28 @@ pub(crate) struct Args {
     /// Sign it anew first, with the next number and today's date
     #[arg(long)]
     refresh: bool,
+    /// Take the list from this file, a node's or a bundle, if it is newer than the CA's own: after the CA's directory was
+    /// restored from a backup, so that no revocation is forgotten and no number is used twice
+    #[arg(long, value_name = "FILE")]
+    restore: Option<PathBuf>,
     #[command(flatten)]
     ca: CaArgs,
 }
 
 pub(crate) fn run(args: Args, out: Output) -> Outcome {
     let directory = args.ca.directory();
+    if let Some(path) = &args.restore {
+        let from = TrustBundle::from_path(path).or_exit(Exit::Config)?;
+        let lock = directory.lock().or_exit(Exit::Config)?;
+        let taken = directory
+            .restore_crl(&from, &lock)
+            .or_exit_in(Exit::Config, path.display())?;
+        out.chat(if taken {
+            "The list was taken from the file."
+        } else {
+            "The CA's own list is as new as that of the file, and stays."
+        });
+    }
     if args.refresh {
         let passphrase = args.ca.passphrase()?;
         let lock = directory.lock().or_exit(Exit::Config)?;

@@ -115,6 +115,7 @@ fn which(
             let text = format!("the certificate in {} is of another CA", file.display());
             return Err(Failure::new(Exit::Config, text));
         }
+        directory.record_file(&node_file).or_exit(Exit::Config)?;
         return Ok(vec![node_file.serial().clone()]);
     }
     let issued = directory.issued().or_exit(Exit::Config)?;

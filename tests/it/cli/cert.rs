@@ -601,3 +601,58 @@ fn an_expired_certificate_can_be_renewed_and_an_expired_ca_renews_nothing() {
     }
     assert_eq!(desk.read("a.pem"), before);
 }
+
+#[test]
+fn a_ca_from_a_backup_forgets_no_revocation() {
+    let desk = Desk::with_ca();
+    for node in ["a", "b", "c"] {
+        desk.cert(&["issue", node]).code(0);
+    }
+    let backup = desk.read("ca/ca-crl.pem");
+    desk.cert(&["revoke", "b"]).code(0);
+    desk.cert(&["crl", "--refresh"]).code(0);
+    let changed = desk.json(&["bundle", "ca", "--into", "a.pem"]);
+    assert_eq!(changed["crl_numbers"], json!([3]));
+    desk.write("ca/ca-crl.pem", &backup);
+    desk.cert(&["revoke", "c"]).code(0);
+    // the nodes would take no notice of a number that they have had
+    let told = desk
+        .cert(&["bundle", "ca", "--into", "a.pem"])
+        .code(0)
+        .stderr;
+    assert!(told.contains("crl --restore a.pem"), "{told}");
+    let list = desk.json(&["crl", "--restore", "a.pem"]);
+    assert_eq!(
+        (&list["number"], &list["revoked"][0]["node"]),
+        (&json!(3), &json!("b"))
+    );
+    desk.cert(&["revoke", "c"]).code(0);
+    let list = desk.json(&["crl", "--restore", "a.pem"]);
+    assert_eq!(
+        (&list["number"], list["revoked"].as_array().unwrap().len()),
+        (&json!(4), 2)
+    );
+    // a list that is lost comes back, another CA's is none
+    fs::remove_file(desk.path("ca/ca-crl.pem")).unwrap();
+    desk.cert(&["ca", "init", "--cluster", "shop", "--dir", "other"])
+        .code(0);
+    desk.refused(&["crl", "--restore", "other"]);
+    assert_eq!(desk.json(&["crl", "--restore", "a.pem"])["number"], 3);
+}
+
+#[test]
+fn a_certificate_without_a_record_is_revoked_by_its_file_and_its_key_with_it() {
+    let desk = Desk::with_ca();
+    desk.cert(&["issue", "a"]).code(0);
+    fs::remove_dir_all(desk.path("ca/issued")).unwrap();
+    desk.cert(&["revoke", "a"]).code(3);
+    desk.cert(&["revoke", "--file", "a.pem"]).code(0);
+    let listed = desk.json(&["list"]);
+    assert_eq!(
+        (&listed["node"], &listed["valid"]),
+        (&json!("a"), &json!(false))
+    );
+    desk.cert(&["csr", "a", "--key", "a.pem"]).code(0);
+    let error = desk.refused(&["sign", "a", "--csr", "a.csr"]);
+    assert!(error.contains("the key counts as lost"), "{error}");
+}

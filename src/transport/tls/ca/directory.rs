@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 
 use super::{
     CA_FILE, CRL_FILE, CaError, CertificateAuthority, FILE_BYTES_MAX, ISSUED_DIRECTORY,
-    IssuedCertificate, KEY_FILE, Passphrase, RevocationReason, Serial, cluster_of,
+    IssuedCertificate, KEY_FILE, NodeFile, Passphrase, RevocationReason, Serial, TrustBundle,
+    cluster_of,
     crl::{self, Crl, Revoked, time},
     failed, keys, now, seconds, utc_text,
 };
@@ -259,6 +260,25 @@ impl CaDirectory {
         files::write(&path, text.as_bytes(), Access::Public, false)
     }
 
+    /// Keeps a copy of the certificate in that file, which this CA issued when it kept none. One that is kept stays.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn record_file(&self, file: &NodeFile) -> Result<(), FileError> {
+        let directory = self.path.join(ISSUED_DIRECTORY);
+        files::create_directory(&directory)?;
+        let path = directory.join(format!("{}.pem", file.serial().hex()));
+        match files::write(
+            &path,
+            file.certificate_pem().as_bytes(),
+            Access::Public,
+            false,
+        ) {
+            Err(FileError::Exists { .. }) => Ok(()),
+            done => done,
+        }
+    }
+
     /// All certificates that were recorded, the oldest first. Needs no passphrase.
     ///
     /// # Errors
@@ -307,7 +327,7 @@ impl CaDirectory {
         let text = self.read(CRL_FILE, Access::Public)?;
         crl::check(&text, &ca).map_err(|e| {
             CaError::Unusable(format!(
-                "{}: {e}; every node's file has a copy of the list",
+                "{}: {e}; every node's file has a copy of the list, see `portmesh-cert crl --restore`",
                 self.show(CRL_FILE)
             ))
         })
@@ -332,6 +352,26 @@ impl CaDirectory {
     pub fn save_crl(&self, ca: &CertificateAuthority, _lock: &CaLock) -> Result<(), FileError> {
         let path = self.path.join(CRL_FILE);
         files::write(&path, ca.crl_pem.as_bytes(), Access::Public, true)
+    }
+
+    /// Takes the list of revocations of this CA from a node's file or a bundle, if that is newer, or if the CA's own is
+    /// lost: after the directory was restored from a backup, say. Returns whether it was.
+    ///
+    /// # Errors
+    /// [`CaError::File`]; [`CaError::Unusable`] when there is no list of this CA in it.
+    pub fn restore_crl(&self, from: &TrustBundle, _lock: &CaLock) -> Result<bool, CaError> {
+        let (ca, _) = self.certificate()?;
+        let lists = from.crls_der().iter().map(|der| pem("X509 CRL", der));
+        let own = lists.filter_map(|text| Some((crl::check(&text, &ca).ok()?, text)));
+        let (found, text) = own.max_by_key(|(crl, _)| crl.number).ok_or_else(|| {
+            CaError::Unusable("there is no list of revocations of this CA in it".into())
+        })?;
+        let path = self.path.join(CRL_FILE);
+        if path.symlink_metadata().is_ok() && self.crl()?.number >= found.number {
+            return Ok(false);
+        }
+        files::write(&path, text.as_bytes(), Access::Public, true)?;
+        Ok(true)
     }
 
     /// Keeps other processes from changing the list of revocations at the same time. Waits 5 s for one that does.

@@ -117,6 +117,12 @@ impl NodeFile {
         &self.serial
     }
 
+    /// The certificate alone.
+    pub fn certificate_pem(&self) -> String {
+        let own = self.chain.first().map(Vec::as_slice).unwrap_or_default();
+        pem("CERTIFICATE", own)
+    }
+
     /// When the certificate expires: `2027-02-22 02:31 UTC`.
     pub fn expires(&self) -> String {
         utc(self.leaf.not_after)
