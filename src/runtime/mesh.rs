@@ -196,8 +196,7 @@ impl<P: NodePorts> Mesh<P> {
         };
         // what the greeting says of this node has to be known by now
         let mut features = config.features;
-        features.push(feature::RETIRE.to_owned());
-        features.push(feature::RENEW.to_owned());
+        features.extend([feature::RETIRE, feature::RENEW].map(str::to_owned));
         if let Some(db) = &config.db {
             features.push(feature::DB.to_owned());
             if global {
