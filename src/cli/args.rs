@@ -8,7 +8,7 @@ use crate::{
     ConfigOrigin, NodePattern, PortId,
     api::config::{
         keys,
-        layers::{Environment, Layers, Places, Said, Settings},
+        layers::{Environment, Layers, PROFILE_VARIABLE, Places, Said, Settings},
         value::{self, Setting},
     },
     cli::{
@@ -21,11 +21,11 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Configuration")]
 pub(crate) struct ConfigArgs {
-    /// A configuration file in place of the system's and the user's
-    #[arg(long, value_name = "FILE", env = "PORTMESH_CONFIG")]
+    /// A configuration file in place of the system's and the user's [env: PORTMESH_CONFIG]
+    #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Profile of the configuration, [profile.NAME] in its files
-    #[arg(long, value_name = "NAME", env = "PORTMESH_PROFILE")]
+    /// Profile of the configuration, [profile.NAME] in its files [env: PORTMESH_PROFILE]
+    #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
 }
 
@@ -274,7 +274,8 @@ impl ConfigArgs {
         runs: bool,
     ) -> Outcome<Settings> {
         let host = crate::api::config::host_profile();
-        let profile = match self.profile.as_deref().filter(|name| !name.is_empty()) {
+        let named = self.profile.as_deref();
+        let profile = match named.or_else(|| environment.get(PROFILE_VARIABLE)) {
             Some(name) => {
                 layers.require(name).or_exit(Exit::Config)?;
                 Some(name)

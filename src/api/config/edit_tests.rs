@@ -1,6 +1,7 @@
 //! Edits of a configuration: what is not changed stays, byte for byte.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use proptest::{prelude::*, sample::subsequence};
 use toml_edit::Value;
 
 use super::edit::{change_list, remove, set, unset};
@@ -259,5 +260,108 @@ fn removing_a_profile_takes_its_tables_and_nothing_else() {
     ] {
         let rest = remove(text, &["profile", "a"]).unwrap();
         assert_eq!(rest.replace(' ', ""), expected.replace(' ', ""), "{text}");
+    }
+}
+
+/// Lines of a file in all their shapes; each key occurs in one place of a table at most.
+fn documents() -> impl Strategy<Value = String> {
+    let top = [
+        "id = 'a'",
+        "cluster=\"shop\"   # why",
+        "# a comment = 1",
+        "",
+        "  seed = [ 'x', # first\n  \"y\",\n\n  # retired\n ] # after",
+        "limits.depth_max = 0x20",
+        "services = [['f', 1, {k = [1, 2]}], \"g\"]",
+        "text = \"\"\"\n[profile.w]\n# no comment\n\"\"\"",
+    ];
+    let own = [
+        "id = \"b\"",
+        "# own",
+        "seed = 'z'",
+        "\tglobal = true # tab",
+        "limits = { values_max = 7 }",
+    ];
+    let lines = |lines: &'static [&'static str]| {
+        let all: Vec<usize> = (0..lines.len()).collect();
+        subsequence(all, 0..=lines.len())
+            .prop_shuffle()
+            .prop_map(move |some| {
+                some.iter()
+                    .map(|at| format!("{}\n", lines[*at]))
+                    .collect::<String>()
+            })
+    };
+    let top: &'static [&'static str] = Box::leak(Box::new(top));
+    let own: &'static [&'static str] = Box::leak(Box::new(own));
+    (
+        lines(top),
+        lines(own),
+        lines(own),
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(top, v, w, has_w, crlf, cut)| {
+            let w = if has_w {
+                format!("# of w\n[profile.w]#x\n{w}")
+            } else {
+                String::new()
+            };
+            let mut text = format!("{top}\n[ profile . v ]\n{v}{w}");
+            if crlf {
+                text = text.replace('\n', "\r\n");
+            }
+            if cut {
+                text.truncate(text.trim_end().len());
+            }
+            text
+        })
+}
+
+proptest! {
+    #[test]
+    fn an_edit_leaves_every_line_that_it_is_not_about(
+        text in documents(),
+        profile in prop_oneof![Just(None), Just(Some("v")), Just(Some("w")), Just(Some("new"))],
+        key in prop_oneof![Just("id"), Just("seed"), Just("state"), Just("global")],
+    ) {
+        let mut path: Vec<&str> = profile.iter().flat_map(|name| ["profile", name]).collect();
+        path.push(key);
+        let end = |text: &str| text.replace("\r\n", "\n");
+        let lines = |text: &str| end(text).lines().map(str::to_owned).collect::<Vec<_>>();
+        // how many lines of the text are not there any more, in their order
+        let lost = |edited: &str| {
+            let (old, new) = (lines(&text), lines(edited));
+            let mut common = vec![0; new.len() + 1];
+            for line in &old {
+                let before = common.clone();
+                for (at, other) in new.iter().enumerate() {
+                    let here = if line == other { before[at] + 1 } else { before[at + 1] };
+                    common[at + 1] = here.max(common[at]);
+                }
+            }
+            old.len() - common[new.len()]
+        };
+        let one = Value::from("one");
+        let edited = set(&text, &path, &one).unwrap();
+        // the key's own line alone may differ; a list may have five
+        prop_assert!(lost(&edited) <= 5, "{edited}");
+        let is_new = unset(&text, &path).unwrap().is_none();
+        if is_new {
+            prop_assert_eq!(lost(&edited), 0, "{}", edited);
+            let back = unset(&edited, &path).unwrap().unwrap();
+            prop_assert!(end(&back).starts_with(&end(&text)) || end(&back).ends_with(&end(&text)) || lost(&back) == 0, "{}", back);
+        }
+        prop_assert_eq!(set(&edited, &path, &one).unwrap(), edited.clone());
+        if text.contains("\r\n") {
+            prop_assert_eq!(edited.matches('\n').count(), edited.matches("\r\n").count(), "{}", edited);
+        }
+        // a list that grows and shrinks again
+        let more = change_list(&text, &path, std::slice::from_ref(&one), true).unwrap();
+        let less = change_list(&more, &path, &[one], false).unwrap();
+        for comment in lines(&text).iter().filter_map(|line| Some(line.split_once("# ")?.1)) {
+            prop_assert!(less.contains(comment), "{comment}: {less}");
+        }
     }
 }

@@ -24,44 +24,54 @@ pub(crate) const SECRET_VARIABLE: &str = "PORTMESH_SECRET";
 
 /// The environment: the process's own, or what stands for it. A variable that is empty counts as not set.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Environment(BTreeMap<String, String>);
+pub(crate) struct Environment {
+    texts: BTreeMap<String, String>,
+    /// The names of those that are no text.
+    others: BTreeSet<String>,
+}
 
 impl Environment {
-    /// Of this process. What is not text is left out.
+    /// Of this process.
     pub(crate) fn of_process() -> Self {
-        let text = |os: std::ffi::OsString| os.into_string().ok();
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
-            .collect()
+        let mut environment = Environment::default();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => _ = environment.texts.insert(name, value),
+                (Ok(name), Err(_)) => _ = environment.others.insert(name),
+                (Err(_), _) => {}
+            }
+        }
+        environment
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        let value = self.0.get(name)?;
+        let value = self.texts.get(name)?;
         (!value.is_empty()).then_some(value)
     }
 
     /// Of this process, but for one variable.
     pub(crate) fn without(name: &str) -> Self {
         let mut environment = Self::of_process();
-        environment.0.remove(name);
+        environment.texts.remove(name);
         environment
     }
 
     /// Variables that look as if they were meant for Portmesh.
     pub(crate) fn ours(&self) -> impl Iterator<Item = &str> {
         let ours = |name: &&String| name.starts_with("PORTMESH_");
-        self.0.keys().filter(ours).map(String::as_str)
+        self.texts.keys().filter(ours).map(String::as_str)
     }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<T: IntoIterator<Item = (N, V)>>(pairs: T) -> Self {
         let pairs = pairs.into_iter();
-        Environment(
-            pairs
+        Environment {
+            texts: pairs
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
-        )
+            others: BTreeSet::new(),
+        }
     }
 }
 
@@ -326,10 +336,18 @@ fn read_environment(environment: &Environment) -> Result<Values, ConfigError> {
     let mut faults = Vec::new();
     for key in keys::all() {
         let name = variable(key.name);
-        let Some(text) = environment.get(&name) else {
+        let text = environment.get(&name);
+        let is_text = !environment.others.contains(&name);
+        let origin = ConfigOrigin::Variable(name);
+        let Some(text) = text else {
+            if !is_text {
+                faults.push(ConfigFault {
+                    origin,
+                    text: format!("the value of {} is not text", key.name),
+                });
+            }
             continue;
         };
-        let origin = ConfigOrigin::Variable(name);
         match value::read(key, &value::from_text(key.kind, text)) {
             Ok(setting) => _ = values.insert(key.name, (setting, origin)),
             Err(wrong) => faults.push(ConfigFault {

@@ -197,6 +197,22 @@ fn check_tells_every_mistake_with_its_place_and_nothing_starts_with_one() {
         .code(8)
         .stderr;
     assert!(missing.contains("cannot read missing.toml"), "{missing}");
+    // what is empty is not set
+    for name in ["PORTMESH_CONFIG", "PORTMESH_PROFILE", "PORTMESH_SEED"] {
+        let mut empty = home.command(&["config", "check"]);
+        Ended::of(empty.env(name, "")).code(0);
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let mut no_text = home.command(&["config", "check"]);
+        no_text.env("PORTMESH_IDENTITY", std::ffi::OsStr::from_bytes(b"a\xff"));
+        let told = Ended::of(&mut no_text).code(8).stdout;
+        assert_eq!(
+            told,
+            "PORTMESH_IDENTITY: the value of identity is not text\n"
+        );
+    }
     // a home that there is not is no mistake
     let mut nowhere = home.command(&["config", "check"]);
     nowhere.env_remove("HOME").env_remove("XDG_CONFIG_HOME");

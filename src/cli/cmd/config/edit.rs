@@ -41,8 +41,8 @@ Actions, as in AEMP; those with del and nothing behind it leave the key to the l
 /// Which file is changed.
 #[derive(Debug, clap::Args)]
 pub(super) struct FileArgs {
-    /// The file to change in place of the user's; it is made if there is none
-    #[arg(long, value_name = "FILE", env = "PORTMESH_CONFIG")]
+    /// The file to change in place of the user's; it is made if there is none [env: PORTMESH_CONFIG]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Change the system's file
     #[arg(long)]
