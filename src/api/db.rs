@@ -172,7 +172,7 @@ impl<'a> Db<'a> {
     async fn query(&self, query: Query) -> Result<Vec<(Key, Found)>, DbError> {
         let limit = self.limits().db_query_timeout;
         match tokio::time::timeout(limit, self.node.db_host().query(query)).await {
-            Ok(found) => Ok(found?),
+            Ok(found) => found?.map_err(DbError::NotPermitted),
             Err(_) => Err(DbError::NoAnswer(limit)),
         }
     }
@@ -417,6 +417,12 @@ pub enum DbEvent {
     },
     /// All that was there when the watch began has been told. Once.
     Synced,
+    /// This node's home does not let it read the family: what others own there is told as deleted, and nothing more until
+    /// its home's policy is another, or its home.
+    Refused {
+        /// Why, for people.
+        text: String,
+    },
 }
 
 impl From<Change> for DbEvent {
@@ -437,6 +443,7 @@ impl From<Change> for DbEvent {
                 values: found.into_iter().map(DbValue).collect(),
             },
             Change::Synced => DbEvent::Synced,
+            Change::Denied(text) => DbEvent::Refused { text },
         }
     }
 }

@@ -267,6 +267,9 @@ pub enum DbError {
     /// By this node, where nothing has happened; or by its home, where the entry has been there for a moment and is gone.
     #[error(transparent)]
     Refused(#[from] WriteRefused),
+    /// The policy of this node's home does not let it read there.
+    #[error("not permitted: {0}")]
+    NotPermitted(String),
     /// No answer in time: this node has no home, or its home does not answer. A global node has not heard yet what others
     /// have.
     #[error(

@@ -129,7 +129,7 @@ pub(crate) fn db_failure(error: DbError) -> Failure {
             | WriteRefused::ValueTooLarge { .. }
             | WriteRefused::NotEncodable(_),
         ) => Exit::Usage,
-        DbError::Refused(_) => Exit::Refused,
+        DbError::Refused(_) | DbError::NotPermitted(_) => Exit::Refused,
         DbError::NoAnswer(_) => Exit::Timeout,
         _ => Exit::Failed,
     };

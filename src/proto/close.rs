@@ -42,6 +42,9 @@ pub enum CloseReason {
     /// The peer closed with this code and text.
     #[error("closed by the peer: {1} (code {0})")]
     ByPeer(u16, String),
+    /// The peer was taken for a global node, and by another policy is none.
+    #[error("no longer a global node: {0}")]
+    NotGlobal(String),
     /// Nobody said which connection is the link in time.
     #[error("the connection was not made the link in time")]
     NotActivated,
@@ -61,6 +64,7 @@ impl CloseReason {
             CloseReason::NotActivated => code::NOT_ACTIVATED,
             CloseReason::Overrun => code::OVERRUN,
             CloseReason::Idle => code::IDLE,
+            CloseReason::NotGlobal(_) => code::NOT_GLOBAL,
             CloseReason::PeerShutdown | CloseReason::Transport(_) | CloseReason::ByPeer(..) => {
                 return None;
             }
@@ -98,6 +102,8 @@ pub mod code {
     pub const OVERRUN: u16 = 8;
     /// The link was idle, and the other side had asked.
     pub const IDLE: u16 = 9;
+    /// The peer is taken for a global node no longer.
+    pub const NOT_GLOBAL: u16 = 11;
 }
 
 #[cfg(test)]
@@ -125,6 +131,7 @@ mod tests {
             CloseReason::NotActivated,
             CloseReason::Overrun,
             CloseReason::Idle,
+            CloseReason::NotGlobal("by the policy".into()),
         ];
         let codes: BTreeSet<u16> = reasons.iter().filter_map(CloseReason::code).collect();
         assert_eq!(codes.len(), reasons.len());

@@ -30,6 +30,7 @@ use crate::proto::{
     limits::Limits,
     link::LinkId,
     message::Message,
+    policy::Denial,
 };
 
 mod access;
@@ -44,6 +45,7 @@ trait Links: Send + Sync {
     fn want(&self, node: &NodeId);
     fn keep(&self, node: &NodeId, keep: bool);
     fn set_attached(&self, attached: bool);
+    fn denied(&self, node: &NodeId, denial: &Denial);
 }
 
 impl<P: NodePorts> Links for Mesh<P> {
@@ -62,6 +64,9 @@ impl<P: NodePorts> Links for Mesh<P> {
     fn set_attached(&self, attached: bool) {
         Mesh::set_attached(self, attached);
     }
+    fn denied(&self, node: &NodeId, denial: &Denial) {
+        Mesh::denied(self, node, denial);
+    }
 }
 
 /// A reader of a family.
@@ -71,9 +76,12 @@ struct Reader {
     waker: Option<Waker>,
 }
 
+/// The answer to a query, or why this node may not have it.
+pub type Answered = Result<Vec<(Key, Found)>, String>;
+
 struct State {
     db: Db,
-    queries: HashMap<QueryId, oneshot::Sender<Vec<(Key, Found)>>>,
+    queries: HashMap<QueryId, oneshot::Sender<Answered>>,
     writes: HashMap<u64, Vec<oneshot::Sender<Result<(), WriteRefused>>>>,
     readers: HashMap<WatchId, Reader>,
     seeds: BTreeSet<NodeId>,
@@ -256,7 +264,12 @@ impl DbHost {
                 Output::Answer(id, found) => {
                     if let Some(to) = state.queries.remove(&id) {
                         // nobody may wait any more
-                        let _ = to.send(found);
+                        let _ = to.send(Ok(found));
+                    }
+                }
+                Output::AnswerDenied(id, text) => {
+                    if let Some(to) = state.queries.remove(&id) {
+                        let _ = to.send(Err(text));
                     }
                 }
                 Output::Written(seq, result) => {
@@ -360,7 +373,16 @@ impl DbHost {
                 tracing::warn!(peer_node = %node, ahead_ms = ms, "its clock and this node's differ");
                 NodeEvent::ClockSkew { node, ms }
             }
-            Output::Changed(_) | Output::Answer(..) | Output::Written(..) => return,
+            Output::Denied(node, denial) => {
+                if let Some(links) = &links {
+                    links.denied(&node, &denial);
+                }
+                return;
+            }
+            Output::Changed(_)
+            | Output::Answer(..)
+            | Output::AnswerDenied(..)
+            | Output::Written(..) => return,
         };
         // nobody may listen
         let _ = self.events.send(event);

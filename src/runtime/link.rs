@@ -44,8 +44,10 @@ pub(super) async fn run<P: NodePorts>(
     shared.ports.link_up(facts.link, &facts.node, &policy);
     if generation > 0
         && let Some(db) = shared.db.as_ref().filter(|_| facts.db)
+        && let Err(reason) = db.link_policy(facts.link, policy.clone())
     {
-        db.link_policy(facts.link, policy.clone());
+        shared.ports.link_down(facts.link);
+        return reason.into();
     }
     let params = SessionParams {
         link: facts.link,
@@ -180,7 +182,7 @@ impl<P: NodePorts> Reader<'_, P> {
             return Ok(());
         }
         self.stalled = Duration::ZERO;
-        self.follow_policy();
+        self.follow_policy()?;
         let now = self.shared.clock.now();
         let ports = &*self.shared.ports;
         let taken = self
@@ -204,7 +206,7 @@ impl<P: NodePorts> Reader<'_, P> {
         if self.handle.is_overrun() {
             return Err(CloseReason::Overrun);
         }
-        let is_new = self.follow_policy();
+        let is_new = self.follow_policy()?;
         let roomy = self.handle.take_room();
         if roomy.is_empty() && !is_new {
             return Ok(());
@@ -219,22 +221,22 @@ impl<P: NodePorts> Reader<'_, P> {
     }
 
     /// Reads the policy again where it was replaced.
-    fn follow_policy(&mut self) -> bool {
+    fn follow_policy(&mut self) -> Result<bool, CloseReason> {
         let generation = self.shared.policy.generation();
         if generation == self.generation {
-            return false;
+            return Ok(false);
         }
         self.generation = generation;
         let facts = &self.handle.facts;
         let policy = Arc::new(self.shared.policy.for_peer(&facts.peer()));
         let (ports, now) = (&*self.shared.ports, self.shared.clock.now());
         ports.link_policy(facts.link, &policy);
-        if let Some(db) = self.shared.db.as_ref().filter(|_| facts.db) {
-            db.link_policy(facts.link, policy.clone());
-        }
         self.session
-            .set_policy(policy, now, ports, &mut self.reactions);
-        true
+            .set_policy(policy.clone(), now, ports, &mut self.reactions);
+        if let Some(db) = self.shared.db.as_ref().filter(|_| facts.db) {
+            db.link_policy(facts.link, policy)?;
+        }
+        Ok(true)
     }
 
     /// What the batch asks for, under one lock; then, outside of it, the monitors; then what waited for them.
@@ -249,7 +251,8 @@ impl<P: NodePorts> Reader<'_, P> {
         } = &mut self.reactions;
         self.shared.counters.denied.add(std::mem::take(denied));
         for denial in refused.drain(..) {
-            self.shared.audit(&self.handle.facts, &denial);
+            let facts = &self.handle.facts;
+            self.shared.audit(&facts.node, &facts.addr, &denial);
         }
         let mut handed = Ok(());
         for message in db.drain(..) {

@@ -39,7 +39,7 @@ use crate::proto::{
     monitor::WatchId,
     node::peer::{Fired, SendRefused},
     peers::Peers,
-    policy::Policy,
+    policy::{Denial, Policy},
 };
 
 /// How long a shutdown waits for connections that close politely.
@@ -455,6 +455,15 @@ impl<P: NodePorts> Mesh<P> {
     /// What happens from now on.
     pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
         self.shared.events.subscribe()
+    }
+
+    /// The database refused something to a node: it is counted and audited as what a link refuses.
+    pub fn denied(&self, node: &NodeId, denial: &Denial) {
+        let links = self.shared.links.all();
+        let link = links.iter().find(|link| link.facts.node == *node);
+        let addr = link.map_or("", |link| &link.facts.addr);
+        self.shared.counters.denied.add(1);
+        self.shared.audit(node, addr, denial);
     }
 
     /// Replaces the policy. It counts for everything that is read of links from now on; monitors of other nodes that it

@@ -96,8 +96,12 @@ pub trait DbLinks: Send + Sync {
         policy: Arc<PeerPolicy>,
     );
     /// What the peer of that link may do here has changed.
-    fn link_policy(&self, link: LinkId, policy: Arc<PeerPolicy>) {
+    ///
+    /// # Errors
+    /// The link is to end with this reason.
+    fn link_policy(&self, link: LinkId, policy: Arc<PeerPolicy>) -> Result<(), CloseReason> {
         let _ = (link, policy);
+        Ok(())
     }
     /// That link is gone, and with it what was sent and not answered.
     fn link_down(&self, link: LinkId, node: &NodeId, reason: &CloseReason);

@@ -20,7 +20,7 @@ use super::{
     driver::Event,
     events::{MeshStats, NodeEvent},
     gate::{Gate, RefusalLog},
-    links::{Facts, Links},
+    links::Links,
     policy::PolicyHandle,
     transport::SharedTransport,
 };
@@ -188,8 +188,8 @@ impl<P: NodePorts> Shared<P> {
     }
 
     /// The policy refused something to a peer: audited with measure, so that a peer cannot fill the log.
-    pub(super) fn audit(&self, facts: &Facts, denial: &Denial) {
-        let key = facts.node.as_str();
+    pub(super) fn audit(&self, node: &NodeId, addr: &str, denial: &Denial) {
+        let key = node.as_str();
         let Some(untold) = self.denials.take(key, self.clock.now().mono) else {
             return;
         };
@@ -199,7 +199,7 @@ impl<P: NodePorts> Shared<P> {
             .map_or_else(|| "a limit".to_owned(), |by| by.to_string());
         let operation = denial.operation.name();
         tracing::warn!(
-            target: "portmesh::audit", peer = key, peer_addr = facts.addr, proof = facts.proof, operation, what, rule,
+            target: "portmesh::audit", peer = key, peer_addr = addr, operation, what, rule,
             untold, "refused: {text}"
         );
     }

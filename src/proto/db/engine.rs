@@ -30,7 +30,7 @@ use crate::proto::{
     limits::{Limits, Now},
     link::LinkId,
     message::Message,
-    policy::{PeerPolicy, Policy},
+    policy::{Denial, PeerPolicy, Policy},
     splitmix::SplitMix64,
 };
 
@@ -39,6 +39,7 @@ mod home;
 mod known;
 mod leaf;
 mod owner;
+mod permit;
 mod read;
 mod relay;
 mod subscriptions;
@@ -92,6 +93,10 @@ pub enum Output {
     Answer(QueryId, Vec<(Key, Found)>),
     /// A write that was waited for is taken by this node's home, or is not.
     Written(u64, Result<(), WriteRefused>),
+    /// That query is not answered: the home does not let this node read there.
+    AnswerDenied(QueryId, String),
+    /// The policy refused something to that node.
+    Denied(NodeId, Denial),
     /// An entry of this node was refused by its home, and is gone.
     Refused(Family, Key, WriteRefused),
     /// This node is not the only owner of that key: all of them, the one that shows first.
@@ -336,6 +341,7 @@ impl Db {
             }
             Wire::Applied(version) => self.handle_applied(link, version),
             Wire::Refused { seq, why } => self.handle_refused(link, seq, why, now),
+            Wire::Denied { sub, text } => self.handle_denied(link, sub, text),
             Wire::Gone { sub, owner, life } => self.handle_gone(link, sub, &owner, life, now),
             Wire::Globals(nodes) => self.handle_globals(link, nodes, now),
             Wire::Conflict {

@@ -30,6 +30,9 @@ pub enum Change {
     Conflict(Key, Vec<Found>),
     /// All that was there when the watch began has been told.
     Synced,
+    /// The home of this node does not let it read the family; why, for people. What others own there is gone, until a
+    /// home permits it.
+    Denied(String),
 }
 
 /// What was not told yet of one key.
@@ -207,6 +210,21 @@ impl Watchers {
                 && reader.synced == Sync::NotYet
             {
                 reader.synced = Sync::At(reader.next);
+            }
+            self.tell(id);
+        }
+    }
+
+    /// The family may not be read.
+    pub(crate) fn denied(&mut self, text: &str) {
+        let ids: Vec<WatchId> = self.readers.keys().copied().collect();
+        for id in ids {
+            if let Some(reader) = self.readers.get_mut(&id) {
+                // each home may say so
+                reader
+                    .behind
+                    .retain(|change| !matches!(change, Change::Denied(_)));
+                reader.behind.push_back(Change::Denied(text.to_owned()));
             }
             self.tell(id);
         }

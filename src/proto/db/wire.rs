@@ -125,6 +125,13 @@ pub enum Wire {
         /// Why.
         why: WriteRefused,
     },
+    /// You may not read that: the subscription is none.
+    Denied {
+        /// The subscription.
+        sub: u64,
+        /// What it may not, for people.
+        text: String,
+    },
     /// For that subscription, that life of a node owns nothing any more.
     Gone {
         /// The subscription.
@@ -211,7 +218,7 @@ mod vectors {
             assert_eq!(written, *json.bytes(), "{wire:?}");
             names.insert(name.to_owned());
         }
-        assert_eq!(names.len(), 15, "{names:?}");
+        assert_eq!(names.len(), 16, "{names:?}");
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use super::{DbHost, Ended, Reader};
+use super::{Answered, DbHost, Ended, Reader};
 use crate::proto::{
     db::{
-        engine::{Change, Found, Query, QueryId, Summary, WatchId},
+        engine::{Change, Query, QueryId, Summary, WatchId},
         item::Packed,
-        name::{Family, Key, WriteRefused},
+        name::{Family, WriteRefused},
     },
     id::NodeId,
 };
@@ -87,11 +87,11 @@ impl DbHost {
         });
     }
 
-    /// What shows, when it is known.
+    /// What shows, when it is known; or what the home says of why this node may not read it.
     ///
     /// # Errors
     /// The node has ended.
-    pub async fn query(&self, query: Query) -> Result<Vec<(Key, Found)>, Ended> {
+    pub async fn query(&self, query: Query) -> Result<Answered, Ended> {
         let (to, from) = oneshot::channel();
         let id = self
             .with(|state, now| {

@@ -92,6 +92,15 @@ impl DbLinks for DbHost {
         });
     }
 
+    fn link_policy(&self, link: LinkId, policy: Arc<PeerPolicy>) -> Result<(), CloseReason> {
+        let general = self.config.policy.current();
+        let set = self.with(|state, now| {
+            state.db.set_general_policy(general);
+            state.db.set_policy(link, policy, now)
+        });
+        set.unwrap_or(Ok(()))
+    }
+
     fn link_down(&self, link: LinkId, _node: &NodeId, reason: &CloseReason) {
         let orderly = matches!(reason, CloseReason::PeerShutdown);
         self.with(|state, now| {
@@ -135,7 +144,7 @@ impl Directory for DbHost {
                 }
                 let family = Family::system(system::NODES);
                 let query = Query::Key(family, node.as_str().into());
-                if let Ok(answer) = self.query(query).await {
+                if let Ok(Ok(answer)) = self.query(query).await {
                     let own = answer.into_iter().find(|(_, found)| found.owner == *node);
                     let advert = own.and_then(|(_, found)| found.value.decode::<Advert>().ok());
                     let addr = advert.into_iter().flat_map(|advert| advert.addr);

@@ -1,5 +1,6 @@
 //! What the policy of a node refuses and permits, between real nodes over TLS with certificates made for the test.
 
+mod db;
 mod files;
 mod live;
 mod ports;

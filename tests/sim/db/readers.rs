@@ -328,6 +328,12 @@ impl World {
                 self.history.count("skew told");
                 self.say(format!("{me}: the clock of {node} is off by {by} ms"));
             }
+            Output::AnswerDenied(_, why) => {
+                self.broken("R9", format!("{me}: nobody denies anything: {why}"));
+            }
+            Output::Denied(node, denial) => {
+                self.broken("R9", format!("{me}: {node} was denied: {denial:?}"));
+            }
             Output::Synced => self.say(format!("{me} is synced")),
         }
     }

@@ -59,6 +59,9 @@ async fn tell(remote: &Remote, args: &Args, out: Output) -> Outcome {
         tokio::select! {
             event = watch.next() => {
                 let Some(event) = event else { break };
+                if let DbEvent::Refused { text } = event {
+                    return Err(Failure::new(Exit::Refused, format!("not permitted: {text}")));
+                }
                 let (human, json) = in_words(&args.family, &event);
                 out.data(human, &json);
                 if args.until_synced && event == DbEvent::Synced {
@@ -108,6 +111,10 @@ fn in_words(family: &Family, event: &DbEvent) -> (String, Json) {
         DbEvent::Synced => (
             "synced".to_owned(),
             json!({"event": "synced", "family": name}),
+        ),
+        DbEvent::Refused { text } => (
+            format!("not permitted: {}", plain(text)),
+            json!({"event": "refused", "family": name, "reason": text}),
         ),
     }
 }

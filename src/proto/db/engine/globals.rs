@@ -13,6 +13,7 @@ use crate::proto::{
     },
     id::NodeId,
     limits::Now,
+    policy::{Asked, Operation},
 };
 
 /// How often global nodes tell each other anew what they have.
@@ -49,6 +50,11 @@ impl GlobalLink {
         }))
     }
 
+    /// This node has said that it takes the other for a global node.
+    pub(super) fn is_taken(&self) -> bool {
+        self.accepts
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.accepted && self.accepts
     }
@@ -60,7 +66,7 @@ impl Db {
         let Some(state) = self.links.get(&link) else {
             return;
         };
-        let node = state.node.clone();
+        let (node, policy) = (state.node.clone(), state.policy.clone());
         if !self.trusts(&node) {
             if matches!(state.role, Role::Plain) && state.queue.is_empty() {
                 let text = format!(
@@ -68,7 +74,11 @@ impl Db {
                     self.config.node
                 );
                 self.say(link, Wire::Decline(text.clone()));
-                self.outputs.push_back(Output::NotGlobal(node, text));
+                self.outputs
+                    .push_back(Output::NotGlobal(node.clone(), text));
+                if let Err(denial) = policy.check(&node, Operation::Global, &Asked::Nothing) {
+                    self.outputs.push_back(Output::Denied(node, denial));
+                }
             }
             return;
         }

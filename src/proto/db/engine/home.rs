@@ -10,7 +10,7 @@ use crate::proto::{
         name::{self, Family, Key, WriteRefused, system},
         roster::{Cause, Claim},
         shard::Shard,
-        wire::{Chunk, Stage, Wire},
+        wire::{Chunk, Stage, Subscribe, Wire},
     },
     id::{Incarnation, NodeId},
     limits::Now,
@@ -30,6 +30,8 @@ pub(super) struct AttachedLink {
     ignored: bool,
     pub(super) applied: Option<u64>,
     pub(super) subs: BTreeMap<u64, Sub>,
+    /// Standing subscriptions that the policy has refused.
+    pub(super) denied: BTreeMap<u64, Subscribe>,
     /// Subscriptions that may have something, each once.
     pub(super) turn: VecDeque<u64>,
     pub(super) conflicts: BTreeSet<(Family, Key)>,
@@ -87,6 +89,7 @@ impl Db {
             ignored: false,
             applied: None,
             subs: BTreeMap::new(),
+            denied: BTreeMap::new(),
             turn: VecDeque::new(),
             conflicts: BTreeSet::new(),
             lacks_globals: true,
@@ -203,7 +206,7 @@ impl Db {
         let Some(state) = self.links.get(&link) else {
             return Ok(());
         };
-        let (node, life) = (state.node.clone(), state.life);
+        let (node, life, policy) = (state.node.clone(), state.life, state.policy.clone());
         if chunk.owner != node || chunk.life != life || chunk.sub != 0 {
             return Err("changes of what another node owns");
         }
@@ -218,7 +221,11 @@ impl Db {
         if chunk.stage == Stage::Whole && chunk.from <= before {
             // in its owner's order, each with what was before it: what is taken counts, what is forgotten makes room
             for (family, item) in in_order(std::mem::take(&mut chunk.items), before) {
-                match self.vet(&node, &family, &item, now) {
+                let vetted = match Self::permits_writing(&policy, &node, &family, &item) {
+                    Ok(()) => self.vet(&node, &family, &item, now),
+                    Err(denial) => Err(self.write_denied(&node, denial)),
+                };
+                match vetted {
                     Ok(true) => {
                         self.take_item(&node, &family, item, before, now);
                         families.insert(family);
@@ -235,15 +242,21 @@ impl Db {
             }
         }
         for (family, items) in &mut chunk.items {
-            let vetted = std::mem::take(items).into_iter();
-            let taken = vetted.filter_map(|item| match self.vet(&node, family, &item, now) {
-                Ok(takes) => takes.then_some(item),
-                Err(why) => {
-                    refused.push((item.seq(), why));
-                    self.replaced(&node, family, &item, now)
+            let mut taken = Vec::new();
+            for item in std::mem::take(items) {
+                let vetted = match Self::permits_writing(&policy, &node, family, &item) {
+                    Ok(()) => self.vet(&node, family, &item, now),
+                    Err(denial) => Err(self.write_denied(&node, denial)),
+                };
+                match vetted {
+                    Ok(takes) => taken.extend(takes.then_some(item)),
+                    Err(why) => {
+                        refused.push((item.seq(), why));
+                        taken.extend(self.replaced(&node, family, &item, now));
+                    }
                 }
-            });
-            *items = taken.collect();
+            }
+            *items = taken;
         }
         chunk.items.retain(|(_, items)| !items.is_empty());
         for item in chunk.items.iter().flat_map(|(_, items)| items) {

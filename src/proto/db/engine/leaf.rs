@@ -20,6 +20,8 @@ use crate::proto::{
     limits::Now,
 };
 
+/// What is kept of a home's text.
+const TEXT_MAX: usize = 500;
 /// Owners that are gone and remembered.
 const HIDDEN_MAX: usize = 10_000;
 
@@ -372,6 +374,32 @@ impl Db {
                 self.outputs.push_back(Output::Answer(query, answer));
             }
         }
+    }
+
+    /// The home does not let this node read that. Of what it had of it, only its own shows.
+    pub(super) fn handle_denied(
+        &mut self,
+        link: LinkId,
+        id: u64,
+        text: String,
+    ) -> Result<(), Broken> {
+        if self.home_link(link).is_none() {
+            return Err("it refuses what was not asked of it");
+        }
+        let Some(sub) = self.leaf.subs.get_mut(&id) else {
+            return Ok(()); // it was taken back meanwhile
+        };
+        let text: String = text.chars().take(TEXT_MAX).collect();
+        if let Some(query) = sub.once {
+            self.leaf.subs.remove(&id);
+            self.outputs.push_back(Output::AnswerDenied(query, text));
+            return Ok(());
+        }
+        sub.clear(&self.config.node);
+        sub.synced = false;
+        sub.told = false;
+        sub.store.watchers.denied(&text);
+        Ok(())
     }
 
     // --- subscriptions ---

@@ -6,7 +6,7 @@ use super::{Broken, Db, LinkId, Output, Role};
 use crate::proto::{
     db::{
         feed::{Feed, Filter},
-        name::Family,
+        name::{Family, Key},
         shard::Shard,
         wire::{Subscribe, Wire},
     },
@@ -16,12 +16,27 @@ use crate::proto::{
 /// What an attached node wants to know of.
 #[derive(Debug)]
 pub(super) struct Sub {
+    family: Family,
+    key: Option<Key>,
     feed: Feed,
     once: bool,
     /// Whom it is to hear of at first, be there news or not.
     first: BTreeSet<NodeId>,
     gone: VecDeque<(NodeId, Incarnation)>,
     synced_told: bool,
+}
+
+impl Sub {
+    /// As it was asked for, by who has nothing of it.
+    pub(super) fn asked(&self, sub: u64) -> Subscribe {
+        Subscribe {
+            sub,
+            family: self.family.clone(),
+            key: self.key.clone(),
+            once: self.once,
+            known: Vec::new(),
+        }
+    }
 }
 
 impl Db {
@@ -41,13 +56,19 @@ impl Db {
             return Err("it asks for more at a time than it may");
         }
         let node = node.clone();
+        if !self.permits_reading(link, &asked) {
+            return Ok(());
+        }
         // what it was not told yet under that name
         let old = self.drop_sub(link, asked.sub);
+        let key = asked.key.clone();
         let filter = match asked.key {
             Some(key) => Filter::Key(asked.family.clone(), key),
             None => Filter::Family(asked.family.clone()),
         };
         let mut sub = Sub {
+            family: asked.family.clone(),
+            key,
             feed: Feed::new(asked.sub, filter),
             once: asked.once,
             first: BTreeSet::new(),
@@ -79,6 +100,9 @@ impl Db {
     }
 
     pub(super) fn handle_unsubscribe(&mut self, link: LinkId, sub: u64) -> Result<(), Broken> {
+        if let Some((_, attached)) = self.attached(link) {
+            attached.denied.remove(&sub);
+        }
         self.drop_sub(link, sub);
         Ok(())
     }

@@ -257,6 +257,7 @@ impl Net {
                 Change::Deleted(key) => format!("-{key}"),
                 Change::Conflict(key, found) => format!("!{key}:{}", found.len()),
                 Change::Synced => "synced".to_owned(),
+                Change::Denied(text) => format!("denied: {text}"),
             })
             .collect()
     }

@@ -15,6 +15,7 @@ pub fn is_well_formed(
         | Change::Deleted(key)
         | Change::Conflict(key, _) => reader.view.contains_key(&**key),
         Change::Synced => reader.synced,
+        Change::Denied(text) => return Err(format!("nobody denies anything: {text}")),
     };
     let done = match (change, was_there) {
         (Change::Added(..) | Change::Synced, false) => Ok(()),
