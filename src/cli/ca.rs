@@ -39,17 +39,30 @@ impl CaArgs {
         CaDirectory::new(&self.dir)
     }
 
+    /// The directory of a CA that is there.
+    pub(crate) fn existing(&self) -> Outcome<CaDirectory> {
+        let directory = self.directory();
+        if directory.exists() {
+            return Ok(directory);
+        }
+        let text = format!(
+            "there is no CA in {}: say where it is with --dir, or make one with `portmesh-cert ca init`",
+            self.dir.display()
+        );
+        Err(Failure::new(Exit::Config, text))
+    }
+
     /// The CA with its key.
     pub(crate) fn open(&self) -> Outcome<CertificateAuthority> {
         let passphrase = self.passphrase()?;
-        self.directory()
+        self.existing()?
             .open(passphrase.as_ref())
             .or_exit(Exit::Config)
     }
 
     /// The passphrase of a CA that is there; `None` where it needs none.
     pub(crate) fn passphrase(&self) -> Outcome<Option<Passphrase>> {
-        if !self.directory().is_encrypted().or_exit(Exit::Config)? {
+        if !self.existing()?.is_encrypted().or_exit(Exit::Config)? {
             return Ok(None);
         }
         if let Some(given) = given(self.passphrase_file.as_deref())? {

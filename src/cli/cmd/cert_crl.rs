@@ -29,7 +29,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, out: Output) -> Outcome {
-    let directory = args.ca.directory();
+    let directory = args.ca.existing()?;
     if let Some(path) = &args.restore {
         let from = TrustBundle::from_path(path).or_exit(Exit::Config)?;
         let lock = directory.lock().or_exit(Exit::Config)?;

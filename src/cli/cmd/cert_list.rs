@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, out: Output) -> Outcome {
-    let mut all = args.ca.directory().issued().or_exit(Exit::Config)?;
+    let mut all = args.ca.existing()?.issued().or_exit(Exit::Config)?;
     all.retain(|issued| !args.valid || issued.is_valid());
     let rows = all.iter().map(|issued| {
         let state = match (&issued.revoked, issued.is_valid()) {

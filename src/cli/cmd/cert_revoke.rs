@@ -67,7 +67,7 @@ impl From<Reason> for RevocationReason {
 }
 
 pub(crate) fn run(args: Args, out: Output) -> Outcome {
-    let directory = args.ca.directory();
+    let directory = args.ca.existing()?;
     let passphrase = args.ca.passphrase()?;
     let lock = directory.lock().or_exit(Exit::Config)?;
     let mut authority = directory.open(passphrase.as_ref()).or_exit(Exit::Config)?;

@@ -61,7 +61,7 @@ pub(crate) enum Access {
     Private,
     /// Mode 0644.
     Public,
-    /// This mode.
+    /// This mode, and the owner and the group of what is replaced: the same file with something else in it.
     Mode(u32),
 }
 
@@ -134,7 +134,8 @@ pub(crate) fn write(
     access: Access,
     overwrite: bool,
 ) -> Result<(), FileError> {
-    put(path, bytes, access, overwrite, false)
+    let keep_owner = matches!(access, Access::Mode(_));
+    put(path, bytes, access, overwrite, keep_owner)
 }
 
 /// Replaces a file that only its owner may read, and that stays its owner's: root may renew what a service of another
@@ -332,6 +333,12 @@ mod tests {
         let metadata = fs::metadata(&path).unwrap();
         assert_eq!((metadata.uid(), metadata.mode() & 0o777), (65_534, 0o600));
         assert_eq!(fs::read(&path).unwrap(), b"two");
+        // nor does a group lose what it may read
+        chown(&path, None, Some(65_534)).unwrap();
+        write(&path, b"two", Access::Mode(0o640), true).unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        let owner = (metadata.uid(), metadata.gid(), metadata.mode() & 0o777);
+        assert_eq!(owner, (65_534, 65_534, 0o640));
         // a file that somebody else may have put there gives its owner nothing
         write(&path, b"three", Access::Private, true).unwrap();
         assert_ne!(fs::metadata(&path).unwrap().uid(), 65_534);

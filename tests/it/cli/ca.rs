@@ -11,6 +11,13 @@ use crate::process::{CA_PASSPHRASE, Ended, portmesh_cert};
 #[test]
 fn the_key_of_a_ca_is_encrypted_unless_that_is_declined() {
     let desk = Desk::new();
+    for command in [&["issue", "a"][..], &["list"], &["crl"], &["revoke", "a"]] {
+        let error = desk.refused(command);
+        assert!(
+            error.contains("ca init") && error.contains("--dir"),
+            "{error}"
+        );
+    }
     let made = desk.json(&["ca", "init", "--cluster", "shop"]);
     assert_eq!(made["encrypted"], true);
     let key = desk.read("ca/ca-key.pem");

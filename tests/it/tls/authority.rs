@@ -321,15 +321,43 @@ fn damaged_files_are_refused_in_words() {
             .wrapping_add(1);
         (state >> 33) as usize % below
     };
+    let parts = x509_parser::pem::Pem::iter_from_buffer(text.as_bytes());
+    let parts: Vec<_> = parts.map(Result::unwrap).collect();
+    let rounds = std::env::var("PORTMESH_DAMAGE").map_or(2000, |n| n.parse().unwrap());
     let (mut refused, mut good) = (0, 0);
-    for _ in 0..2000 {
+    for round in 0..rounds {
+        // in turns what the text is made of, and what it stands for
         let mut bytes = text.clone().into_bytes();
-        for _ in 0..=random(3) {
-            let at = random(bytes.len());
-            match random(3) {
-                0 => bytes[at] = b"AZaz09+/=-\n"[random(11)],
-                1 => bytes.truncate(at.max(1)),
-                _ => _ = bytes.remove(at),
+        if round % 2 == 0 {
+            for _ in 0..=random(3) {
+                let at = random(bytes.len());
+                match random(3) {
+                    0 => bytes[at] = b"AZaz09+/=-\n"[random(11)],
+                    1 => bytes.truncate(at.max(1)),
+                    _ => _ = bytes.remove(at),
+                }
+            }
+        } else {
+            let damaged = random(parts.len());
+            bytes.clear();
+            for (i, part) in parts.iter().enumerate() {
+                let mut der = part.contents.clone();
+                for _ in 0..=random(3) {
+                    if i != damaged || der.is_empty() {
+                        break;
+                    }
+                    let at = random(der.len());
+                    match random(4) {
+                        0 => der[at] ^= 1 << random(8),
+                        1 => der[at] = [0, 0x7f, 0x80, 0xff][random(4)],
+                        2 => der.truncate(at.max(1)),
+                        _ => _ = der.remove(at),
+                    }
+                }
+                let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+                let label = &part.label;
+                let armoured = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+                bytes.extend(armoured.into_bytes());
             }
         }
         let text = String::from_utf8(bytes).unwrap();
