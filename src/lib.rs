@@ -19,6 +19,8 @@ pub mod runtime;
 #[cfg(feature = "runtime")]
 pub mod transport;
 
+#[cfg(feature = "tls")]
+pub use api::credentials::{ReloadError, ReloadFault};
 #[cfg(feature = "runtime")]
 pub use api::{
     actor::Actor,
@@ -60,7 +62,7 @@ pub use proto::{
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{
-    Identity, KnownNodesFile, SecretFile, ca,
+    Identity, KnownNodesFile, ReplaceError, SecretFile, ca,
     ca::{
         CaDirectory, CertificateAuthority, CertificateRequest, IssueOptions, IssuedCertificate,
         IssuedIdentity, KeyKind, NodeFile, Passphrase, TrustBundle,

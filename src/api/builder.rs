@@ -6,6 +6,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+#[cfg(feature = "tls")]
+use std::path::PathBuf;
+
+#[cfg(feature = "tls")]
+use super::credentials::{self, Live, Sources, Stamps};
 use super::{
     error::StartError,
     message::FromMessage,
@@ -15,7 +20,9 @@ use super::{
     spawn::{InitFn, Spawnable},
 };
 #[cfg(feature = "tls")]
-use crate::transport::tls::{Identity, Membership, State};
+use crate::transport::tls::{
+    FileError, Identity, IdentityError, Membership, SecretSourceError, State, crl_text,
+};
 use crate::{
     proto::{
         codec::Format,
@@ -63,6 +70,12 @@ pub struct NodeBuilder {
     pub(super) identity: Option<Identity>,
     pub(super) secrets: Option<Secrets>,
     #[cfg(feature = "tls")]
+    pub(super) sources: Sources,
+    #[cfg(feature = "tls")]
+    pub(super) stamps: Stamps,
+    #[cfg(feature = "tls")]
+    pub(super) crls: Vec<String>,
+    #[cfg(feature = "tls")]
     pub(super) state: State,
     pub(super) cluster: Option<String>,
     pub(super) transport: Option<SharedTransport>,
@@ -93,6 +106,12 @@ impl NodeBuilder {
             identity: None,
             secrets: None,
             #[cfg(feature = "tls")]
+            sources: Sources::default(),
+            #[cfg(feature = "tls")]
+            stamps: Stamps::default(),
+            #[cfg(feature = "tls")]
+            crls: Vec::new(),
+            #[cfg(feature = "tls")]
             state: State::None,
             cluster: None,
             transport: None,
@@ -120,13 +139,64 @@ impl NodeBuilder {
     #[cfg(feature = "tls")]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
+        self.sources.identity = None;
         self
+    }
+
+    /// The same from a file, as [`Identity::from_pem_file`] reads it. The running node rereads it when it changes, so that
+    /// a certificate is renewed, a CA or a CRL added, by replacing the file: see [`Node::replace_identity`].
+    ///
+    /// # Errors
+    /// [`IdentityError`], with what to do.
+    #[cfg(feature = "tls")]
+    pub fn identity_file(mut self, path: impl Into<PathBuf>) -> Result<Self, IdentityError> {
+        let path = path.into();
+        self.stamps.note(&path);
+        self.identity = Some(Identity::from_pem_file(&path)?);
+        self.sources.identity = Some(path);
+        Ok(self)
+    }
+
+    /// A file with further CRLs, in PEM, of the CAs of the certificate. The running node rereads it when it changes. The
+    /// newest CRL of each CA counts, from wherever it came.
+    ///
+    /// # Errors
+    /// [`FileError`] when it cannot be read. What is in it is looked at when the node starts.
+    #[cfg(feature = "tls")]
+    pub fn crl_file(mut self, path: impl Into<PathBuf>) -> Result<Self, FileError> {
+        let path = path.into();
+        self.stamps.note(&path);
+        self.crls.push(crl_text(&path)?);
+        self.sources.crls.push(path);
+        Ok(self)
+    }
+
+    /// The secrets of the cluster from a file, one a line: see [`Secrets::from_file`]. The running node rereads it when
+    /// it changes. `passphrases`: the cluster's name, where passphrases are allowed.
+    ///
+    /// # Errors
+    /// [`SecretSourceError`], with what to do.
+    #[cfg(feature = "tls")]
+    pub fn secret_file(
+        mut self,
+        path: impl Into<PathBuf>,
+        passphrases: Option<&str>,
+    ) -> Result<Self, SecretSourceError> {
+        let path = path.into();
+        self.stamps.note(&path);
+        self.secrets = Some(Secrets::from_file(&path, passphrases)?);
+        self.sources.secrets = Some((path, passphrases.map(str::to_owned)));
+        Ok(self)
     }
 
     /// The secret that all nodes of the cluster share, or several: the first is used, all are accepted. With an
     /// identity as well the node dials with the identity and accepts both.
     pub fn secret(mut self, secret: impl Into<Secrets>) -> Self {
         self.secrets = Some(secret.into());
+        #[cfg(feature = "tls")]
+        {
+            self.sources.secrets = None;
+        }
         self
     }
 
@@ -324,7 +394,7 @@ impl NodeBuilder {
         }
         node_port::open(&node);
         if has_mesh {
-            let (transport, credentials, cluster) = self.membership(&name, &limits)?;
+            let (transport, credentials, cluster) = self.membership(&name, &node, &limits)?;
             if self.formats.is_empty() {
                 self.formats = vec![Format::cbor(), Format::json()];
             }
@@ -361,6 +431,7 @@ impl NodeBuilder {
     fn membership(
         &mut self,
         name: &NodeId,
+        node: &Node,
         limits: &Limits,
     ) -> Result<(SharedTransport, Credentials, String), StartError> {
         if let Some(transport) = self.transport.take() {
@@ -374,17 +445,24 @@ impl NodeBuilder {
             state: std::mem::take(&mut self.state),
         };
         let prepared = membership.prepare(limits)?;
-        Ok((
-            Arc::new(prepared.transport),
-            prepared.credentials,
-            prepared.cluster,
-        ))
+        let transport = Arc::new(prepared.transport);
+        for crls in &self.crls {
+            transport.add_crls(crls)?;
+        }
+        let sources = std::mem::take(&mut self.sources);
+        let stamps = std::mem::take(&mut self.stamps);
+        let live = Live::new(transport.clone(), sources, stamps);
+        node.inner().set_live(live);
+        let events = node.registry().event_sender();
+        tokio::spawn(credentials::watch(node.downgrade(), events));
+        Ok((transport, prepared.credentials, prepared.cluster))
     }
 
     #[cfg(not(feature = "tls"))]
     fn membership(
         &mut self,
         _name: &NodeId,
+        _node: &Node,
         _limits: &Limits,
     ) -> Result<(SharedTransport, Credentials, String), StartError> {
         match self.transport.take() {

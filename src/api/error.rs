@@ -29,6 +29,10 @@ pub enum StartError {
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Setup(#[from] crate::transport::tls::SetupError),
+    /// A CRL cannot be used.
+    #[cfg(feature = "tls")]
+    #[error("a CRL cannot be used")]
+    Crl(#[from] crate::transport::tls::ReplaceError),
     /// Listeners, seeds or addresses were given, but no transport, and this build has no TLS.
     #[error(
         "the node is to have links but has no transport: give one, or build with the feature `tls`"

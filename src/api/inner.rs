@@ -9,11 +9,18 @@ pub(crate) struct NodeInner {
     pub(super) registry: Arc<Registry>,
     pub(super) db: Arc<DbHost>,
     pub(super) mesh: OnceLock<Arc<Mesh<Registry>>>,
+    #[cfg(feature = "tls")]
+    pub(super) live: OnceLock<super::credentials::Live>,
 }
 
 impl NodeInner {
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn set_live(&self, live: super::credentials::Live) {
+        let _ = self.live.set(live);
     }
 
     pub(crate) fn set_mesh(&self, mesh: Arc<Mesh<Registry>>) {

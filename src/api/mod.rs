@@ -6,6 +6,8 @@ pub mod call;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod context;
+#[cfg(feature = "tls")]
+pub mod credentials;
 pub mod db;
 pub mod error;
 pub mod events;

@@ -89,6 +89,8 @@ impl Node {
                 registry,
                 db,
                 mesh: OnceLock::new(),
+                #[cfg(feature = "tls")]
+                live: OnceLock::new(),
             }),
         }
     }

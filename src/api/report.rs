@@ -1,6 +1,6 @@
 //! What nodes tell of themselves over their node ports: their links, and what they hold of the database.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -95,6 +95,9 @@ struct PageLink {
     security: String,
     proof: String,
     format: String,
+    /// Seconds since 1970. Older versions do not tell it.
+    #[serde(default)]
+    expires_s: Option<u64>,
     rtt_us: Option<u64>,
     age_ms: u64,
 }
@@ -111,6 +114,10 @@ impl PageLink {
             security: link.security,
             proof: link.proof,
             format: link.format,
+            expires_s: link.expires.and_then(|at| {
+                let since = at.duration_since(UNIX_EPOCH);
+                since.ok().map(|since| since.as_secs())
+            }),
             rtt_us: link.rtt.map(|rtt| number(rtt.as_micros())),
             age_ms: number(link.age.as_millis()),
         }
@@ -128,6 +135,9 @@ impl PageLink {
             },
             security: self.security,
             proof: self.proof,
+            expires: self
+                .expires_s
+                .and_then(|s| UNIX_EPOCH.checked_add(Duration::from_secs(s))),
             format: self.format,
             rtt: self.rtt_us.map(Duration::from_micros),
             age: Duration::from_millis(self.age_ms),

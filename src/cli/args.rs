@@ -40,6 +40,9 @@ pub(crate) struct IdentityArgs {
     /// PORTMESH_IDENTITY]
     #[arg(long, value_name = "FILE", conflicts_with = "secret_file")]
     pub(crate) identity: Option<PathBuf>,
+    /// Certificate mode: a file with CRLs besides those in the identity file [env: PORTMESH_CRL]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) crl: Option<PathBuf>,
     /// Secret mode: a file with the secrets of the mesh (see portmesh secret), - for the standard input. Without it and
     /// without --identity the variable PORTMESH_SECRET is read. Secrets are never flags: every user of a host sees the
     /// flags of a process [env: PORTMESH_SECRET_FILE]
@@ -206,6 +209,7 @@ impl Flags {
     pub(crate) fn identity(mut self, args: &IdentityArgs) -> Self {
         self.add("id", args.id.clone().map(Setting::Text));
         self.add("identity", args.identity.clone().map(Setting::Path));
+        self.add("crl", args.crl.clone().map(Setting::Path));
         self.add("secret_file", args.secret_file.clone().map(Setting::Path));
         self.add("allow_passphrase", args.allow_passphrase.map(Setting::Bool));
         self.add("cluster", args.cluster.clone().map(Setting::Text));

@@ -1,6 +1,10 @@
 //! The node of a command, made from flags; and what links and failures are in words, JSON and exit codes.
 
-use std::{io::Read, pin::Pin};
+use std::{
+    io::Read,
+    pin::Pin,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     CallError, DEFAULT_CLUSTER, DbError, Format, LinkInfo, Mode, Node, NodeBuilder, NodeId, PortId,
@@ -139,6 +143,12 @@ pub(crate) fn db_failure(error: DbError) -> Failure {
     }
 }
 
+/// Seconds since 1970.
+pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
 /// Says that this node has another home, or none.
 pub(crate) fn tell_home(home: Option<&NodeId>, out: Output) {
     let human = match home {
@@ -162,7 +172,7 @@ pub(crate) fn proof_text(link: &LinkInfo) -> String {
 pub(crate) fn link_json(link: &LinkInfo) -> serde_json::Value {
     serde_json::json!({
         "node": link.node, "incarnation": link.incarnation.to_string(), "addr": link.addr,
-        "initiator": link.initiator, "mode": mode_text(link.mode), "security": link.security, "proof": link.proof,
+        "initiator": link.initiator, "mode": mode_text(link.mode), "security": link.security, "proof": link.proof, "expires_s": link.expires.map(unix_seconds),
         "format": link.format,
     })
 }

@@ -39,6 +39,9 @@ pub enum CloseReason {
     /// Nobody used the link, and both sides agreed to end it: nothing is lost with it.
     #[error("the link was idle")]
     Idle,
+    /// What proved who the peer is does so no longer: expired, revoked, removed. Says what.
+    #[error("no longer a proven member: {0}")]
+    Unproven(String),
     /// The peer closed with this code and text.
     #[error("closed by the peer: {1} (code {0})")]
     ByPeer(u16, String),
@@ -64,6 +67,7 @@ impl CloseReason {
             CloseReason::NotActivated => code::NOT_ACTIVATED,
             CloseReason::Overrun => code::OVERRUN,
             CloseReason::Idle => code::IDLE,
+            CloseReason::Unproven(_) => code::UNPROVEN,
             CloseReason::NotGlobal(_) => code::NOT_GLOBAL,
             CloseReason::PeerShutdown | CloseReason::Transport(_) | CloseReason::ByPeer(..) => {
                 return None;
@@ -102,6 +106,8 @@ pub mod code {
     pub const OVERRUN: u16 = 8;
     /// The link was idle, and the other side had asked.
     pub const IDLE: u16 = 9;
+    /// The certificate or secret that the peer has proved itself with is not accepted any more.
+    pub const UNPROVEN: u16 = 10;
     /// The peer is taken for a global node no longer.
     pub const NOT_GLOBAL: u16 = 11;
 }
@@ -131,6 +137,7 @@ mod tests {
             CloseReason::NotActivated,
             CloseReason::Overrun,
             CloseReason::Idle,
+            CloseReason::Unproven("its certificate has expired".into()),
             CloseReason::NotGlobal("by the policy".into()),
         ];
         let codes: BTreeSet<u16> = reasons.iter().filter_map(CloseReason::code).collect();

@@ -1,12 +1,20 @@
 //! The mesh handshake over a secured connection: who is there, proven, or why not.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::transport::{Connection, Mode, Stream};
 pub use crate::proto::handshake::{
-    Credentials, Forgetful, HandshakeError, KnownNodes, PeerLimits, Proof, Role, Secret, Secrets,
+    Binding, Credentials, Forgetful, HandshakeError, KnownNodes, PeerLimits, Proof, Renew, Role,
+    Secret, SecretId, Secrets,
 };
 use crate::proto::{
     codec::Format,
@@ -19,17 +27,32 @@ use crate::proto::{
 pub mod feature {
     /// The node takes part in the replicated database.
     pub const DB: &str = "db";
+    /// A new certificate or secret can be proved over a link that is up.
+    pub const RENEW: &str = "renew";
     /// Idle links may end without a loss.
     pub const RETIRE: &str = "retire";
 }
 
-/// What [`authenticate`] needs to know of this node. Made once a node.
-#[derive(Debug, Clone)]
+/// What [`authenticate`] needs to know of this node. Made once a node; its secrets may change.
 pub struct AuthConfig {
     local: Local,
     formats: Vec<Format>,
-    credentials: Credentials,
+    cluster: String,
+    known: Arc<dyn KnownNodes>,
+    only_in_process: bool,
+    secrets: RwLock<Option<Arc<Secrets>>>,
+    /// Grows each time that the secrets change.
+    generation: AtomicU64,
     timeout: Duration,
+}
+
+impl fmt::Debug for AuthConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthConfig")
+            .field("local", &self.local)
+            .field("secrets", &self.secrets())
+            .finish_non_exhaustive()
+    }
 }
 
 impl AuthConfig {
@@ -58,18 +81,45 @@ impl AuthConfig {
         Ok(AuthConfig {
             local,
             formats,
-            credentials,
+            cluster: cluster.to_owned(),
+            only_in_process: credentials.only_in_process(),
+            known: credentials.known,
+            secrets: RwLock::new(credentials.secrets.map(Arc::new)),
+            generation: AtomicU64::new(0),
             timeout: limits.auth_timeout,
         })
     }
 
+    /// The secrets that are accepted now.
+    pub fn secrets(&self) -> Option<Arc<Secrets>> {
+        let secrets = self.secrets.read();
+        secrets.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the secrets, for handshakes that begin from now on. `false`: this node has none, and takes none.
+    pub fn set_secrets(&self, new: Secrets) -> bool {
+        let secrets = self.secrets.write();
+        let mut secrets = secrets.unwrap_or_else(PoisonError::into_inner);
+        if secrets.is_none() || self.only_in_process {
+            return false;
+        }
+        *secrets = Some(Arc::new(new));
+        self.generation.fetch_add(1, Ordering::Release);
+        true
+    }
+
+    /// Grows each time that the secrets are replaced.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
     fn check(&self, peer: &Greeting, proof: Proof) -> Result<(), HandshakeError> {
-        self.credentials.known.check(&peer.node, proof)
+        self.known.check(&peer.node, proof)
     }
 
     /// Remembering may wait for the disk.
     async fn learn(&self, node: NodeId, proof: Proof) -> Result<(), HandshakeError> {
-        let known = Arc::clone(&self.credentials.known);
+        let known = Arc::clone(&self.known);
         tokio::task::spawn_blocking(move || known.learn(&node, proof))
             .await
             .unwrap_or_else(|_| {
@@ -106,8 +156,14 @@ pub struct Established {
     pub mode: Mode,
     /// For people: TLS version and cipher.
     pub security: String,
-    /// For people: what proved the identity.
-    pub proof: String,
+    /// For people: the key or certificate that was shown.
+    pub shown: String,
+    /// What proved the identity, and for how long.
+    pub proof: LinkProof,
+    /// What later proofs over this link are bound to.
+    pub binding: Binding,
+    /// What the generations of certificates and of secrets were when the connection began.
+    pub generations: (u64, u64),
     /// Whether this side opened the connection.
     pub initiator: bool,
 }
@@ -119,6 +175,34 @@ impl fmt::Debug for Established {
             .field("peer_addr", &self.peer_addr)
             .field("mode", &self.mode)
             .finish_non_exhaustive()
+    }
+}
+
+/// What proves who is at the other end of a link, at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkProof {
+    /// For people.
+    pub text: String,
+    /// When it ends by itself: the expiry of a certificate.
+    pub expires: Option<SystemTime>,
+    /// What it can be judged by again.
+    pub basis: Basis,
+}
+
+/// See [`LinkProof`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Basis {
+    /// Both have this secret.
+    Secret(Option<SecretId>),
+    /// The peer's certificate, and those of CAs that came with it, in DER.
+    Certificate(Vec<Vec<u8>>),
+}
+
+/// The text of a proof by secret.
+pub(super) fn secret_text(key: &str, secret: Option<SecretId>) -> String {
+    match secret {
+        Some(id) => format!("secret {id}, {key}"),
+        None => key.to_owned(),
     }
 }
 
@@ -208,11 +292,14 @@ async fn run(
         peer_key,
         mode,
         certified,
+        chain,
+        expires,
+        generation,
         in_process,
         security,
-        proof: proof_text,
+        proof: shown,
     } = connection;
-    if local.credentials.only_in_process() && !in_process {
+    if local.only_in_process && !in_process {
         return Err(HandshakeError::NoSecret.into());
     }
     let channel = Channel {
@@ -226,7 +313,11 @@ async fn run(
         Mode::Secret => Proof::Key(peer_key),
         Mode::Certificate => Proof::Certificate,
     };
-    let secrets = local.credentials.secrets.as_ref();
+    // in this order: whoever replaces secrets counts behind
+    let generations = (generation, local.generation());
+    let secrets = local.secrets();
+    let secrets = secrets.as_deref();
+    let binding = Binding::new(&channel, role, &local.cluster);
     let failed = |e| io_failure(e, role);
     let agreed = match role {
         Role::Initiator => {
@@ -275,7 +366,20 @@ async fn run(
         peer_features: agreed.peer.features,
         mode,
         security,
-        proof: proof_text,
+        proof: LinkProof {
+            text: match mode {
+                Mode::Secret if !local.only_in_process => secret_text(&shown, agreed.secret),
+                _ => shown.clone(),
+            },
+            expires,
+            basis: match mode {
+                Mode::Secret => Basis::Secret(agreed.secret),
+                Mode::Certificate => Basis::Certificate(chain),
+            },
+        },
+        shown,
+        binding,
+        generations,
         initiator: role == Role::Initiator,
     })
 }

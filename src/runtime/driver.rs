@@ -355,7 +355,7 @@ impl<P: NodePorts> Driver<P> {
         tracing::info!(
             peer_node = %node, peer_addr = facts.addr, incarnation = %facts.incarnation, ?link,
             initiator = facts.initiator, mode = ?facts.mode, security = facts.security,
-            proof = facts.proof, format = facts.format.name(), "link up"
+            proof = facts.proof.text, format = facts.format.name(), "link up"
         );
         let told = NodeEvent::Up {
             node: node.clone(),

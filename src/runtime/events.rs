@@ -1,6 +1,6 @@
 //! What a mesh tells those who want to know: events, counters, and its links as they are now.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::transport::Mode;
 use crate::proto::{
@@ -28,6 +28,20 @@ pub enum NodeEvent {
         node: NodeId,
         /// Why.
         reason: CloseReason,
+    },
+    /// A node has proved itself anew over its link: with a new certificate, or another secret.
+    Renewed {
+        /// The node.
+        node: NodeId,
+        /// What proves it now, for people.
+        proof: String,
+        /// When that expires; never with a secret.
+        expires: Option<SystemTime>,
+    },
+    /// This node's certificate expires then: told 30, 7 and 1 days before, and when it has.
+    Expires {
+        /// When.
+        expires: SystemTime,
     },
     /// Messages that `send` had accepted were dropped, or may have been (P2).
     Undelivered {
@@ -115,6 +129,8 @@ pub struct LinkInfo {
     pub security: String,
     /// For people: what proved the identity.
     pub proof: String,
+    /// When what proved the identity expires; never with a secret.
+    pub expires: Option<SystemTime>,
     /// The format that payloads travel in.
     pub format: String,
     /// The last round trip that was measured.
@@ -143,6 +159,12 @@ pub struct MeshStats {
     pub refused_by_auth: u64,
     /// Authenticated connections that were not made the link.
     pub refused_by_rule: u64,
+    /// Proofs of new certificates and secrets that were accepted over links.
+    pub renewed: u64,
+    /// Proofs of new certificates and secrets that were refused over links.
+    pub renewals_refused: u64,
+    /// Links that were ended because what proved the peer expired, was revoked or was removed.
+    pub unproven: u64,
     /// Things that the policy of this node refused to other nodes.
     pub denied: u64,
     /// Errors of `accept`, which went on.

@@ -15,6 +15,7 @@ use super::{
     driver::{Event, LATE},
     events::NodeEvent,
     links::LinkHandle,
+    renew::{self, Measure},
     shared::{Shared, clean},
     stream::{Outgoing, flush, read_batch},
     transport::Stream,
@@ -58,6 +59,7 @@ pub(super) async fn run<P: NodePorts>(
         link_timeout: shared.limits.link_timeout,
         db: facts.db,
         retire: facts.retire,
+        renew: facts.renew,
     };
     let session = Session::new(params, &shared.limits, policy, shared.clock.now());
     let mut reader = Reader {
@@ -68,12 +70,17 @@ pub(super) async fn run<P: NodePorts>(
         generation,
         stalled: Duration::ZERO,
         answered: false,
+        measure: Measure::new(shared.clock.now().mono),
     };
     let writer = Writer {
         shared,
         handle: &handle,
     };
+    let begun = renew::begin(shared, &handle);
     let end = loop {
+        if let Err(reason) = begun {
+            break reason.into();
+        }
         tokio::select! {
             biased;
             command = commands.recv() => match command {
@@ -107,6 +114,7 @@ struct Reader<'a, P: NodePorts> {
     stalled: Duration,
     /// There are answers: the writer comes before the next read, so that a flood does not hold up its own progress.
     answered: bool,
+    measure: Measure,
 }
 
 impl<P: NodePorts> Reader<'_, P> {
@@ -248,6 +256,7 @@ impl<P: NodePorts> Reader<'_, P> {
             refused,
             denied,
             db,
+            renewals,
             ..
         } = &mut self.reactions;
         self.shared.counters.denied.add(std::mem::take(denied));
@@ -256,6 +265,15 @@ impl<P: NodePorts> Reader<'_, P> {
             self.shared.audit(&facts.node, &facts.addr, &denial);
         }
         let mut handed = Ok(());
+        for body in renewals.drain(..) {
+            let Reader {
+                shared,
+                handle,
+                measure,
+                ..
+            } = self;
+            handed = handed.and_then(|()| renew::handle(shared, handle, measure, &body));
+        }
         for message in db.drain(..) {
             if let Some(db) = &self.shared.db
                 && handed.is_ok()

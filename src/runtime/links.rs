@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    auth::{Established, feature},
+    auth::{Binding, Established, LinkProof, feature},
     cells::PeerCell,
     events::LinkInfo,
     transport::{Mode, Stream},
@@ -42,11 +42,19 @@ pub(super) struct Facts {
     pub(super) db: bool,
     /// Whether both have the feature `retire`.
     pub(super) retire: bool,
+    /// Whether both have the feature `renew`.
+    pub(super) renew: bool,
+    pub(super) binding: Binding,
+    /// What the generations of certificates and of secrets were when the connection began.
+    pub(super) generations: (u64, u64),
     /// All features that the peer says it has.
     pub(super) peer_features: Vec<String>,
     pub(super) mode: Mode,
     pub(super) security: String,
-    pub(super) proof: String,
+    /// For people: the key or certificate that the connection began with.
+    pub(super) shown: String,
+    /// As the link began; what holds now is [`LinkHandle::proof`].
+    pub(super) proof: LinkProof,
     pub(super) format: Format,
     pub(super) peer_window_bytes: usize,
     pub(super) peer_frame_bytes_max: usize,
@@ -71,6 +79,7 @@ pub(super) struct LinkHandle {
     pub(super) facts: Arc<Facts>,
     pub(super) cell: Arc<PeerCell>,
     pub(super) up_at: Duration,
+    proof: Mutex<LinkProof>,
     /// The last round trip in microseconds and 1, or 0.
     rtt: AtomicU64,
     /// The driver wants to hear of the next byte.
@@ -118,9 +127,13 @@ impl Facts {
             dialled_seed: origin == Origin::Seed,
             db: agreed(feature::DB),
             retire: agreed(feature::RETIRE),
+            renew: agreed(feature::RENEW),
+            binding: established.binding,
+            generations: established.generations,
             peer_features: established.peer_features,
             mode: established.mode,
             security: established.security,
+            shown: established.shown,
             proof: established.proof,
             format: established.format,
             peer_window_bytes: bytes(limits.window_bytes),
@@ -135,6 +148,7 @@ impl Facts {
 impl LinkHandle {
     pub(super) fn new(facts: Arc<Facts>, cell: Arc<PeerCell>, up_at: Duration) -> Arc<Self> {
         Arc::new(LinkHandle {
+            proof: Mutex::new(facts.proof.clone()),
             facts,
             cell,
             up_at,
@@ -189,6 +203,17 @@ impl LinkHandle {
         std::mem::take(&mut *room.unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What proves now who is at the other end.
+    pub(super) fn proof(&self) -> LinkProof {
+        let proof = self.proof.lock();
+        proof.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_proof(&self, new: LinkProof) {
+        let proof = self.proof.lock();
+        *proof.unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
     pub(super) fn measured(&self, round_trip: Duration) {
         let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX - 1);
         self.rtt.store(micros + 1, Ordering::Relaxed);
@@ -196,6 +221,7 @@ impl LinkHandle {
 
     pub(super) fn info(&self, mono: Duration) -> LinkInfo {
         let facts = &self.facts;
+        let proof = self.proof();
         LinkInfo {
             node: facts.node.clone(),
             incarnation: facts.incarnation,
@@ -203,7 +229,8 @@ impl LinkHandle {
             initiator: facts.initiator,
             mode: facts.mode,
             security: facts.security.clone(),
-            proof: facts.proof.clone(),
+            proof: proof.text,
+            expires: proof.expires,
             format: facts.format.name().to_owned(),
             rtt: match self.rtt.load(Ordering::Relaxed) {
                 0 => None,

@@ -23,6 +23,7 @@ use super::{
     listen,
     places::Places,
     policy::PolicyHandle,
+    renew,
     seeds::{self, SeedsHandle},
     shared::{Parts, Shared},
     transport::{ConnectError, SharedTransport},
@@ -149,7 +150,7 @@ impl From<SendRefused> for MeshSendError {
 /// See the module. `P` is the ports of the node. When it is dropped everything ends at once, as by a shutdown that flushes
 /// nothing.
 pub struct Mesh<P: NodePorts> {
-    shared: Arc<Shared<P>>,
+    pub(super) shared: Arc<Shared<P>>,
     places: Places,
     global: bool,
     seeds: SeedsHandle,
@@ -195,7 +196,7 @@ impl<P: NodePorts> Mesh<P> {
         };
         // what the greeting says of this node has to be known by now
         let mut features = config.features;
-        features.push(feature::RETIRE.to_owned());
+        features.extend([feature::RETIRE, feature::RENEW].map(str::to_owned));
         if let Some(db) = &config.db {
             features.push(feature::DB.to_owned());
             if global {
@@ -234,6 +235,7 @@ impl<P: NodePorts> Mesh<P> {
         for listener in listeners {
             listen::start(&shared, listener);
         }
+        renew::start(&shared);
         let seeds = seeds::start(&shared, config.seeds, places.clone());
         let dials = Dials::new(shared.clone(), seeds.untried.clone(), config.directory);
         tokio::spawn(Driver::new(shared.clone(), peers, events, dials).run());

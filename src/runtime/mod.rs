@@ -37,6 +37,7 @@ pub mod policy;
 pub mod port;
 pub mod registered;
 pub mod registry;
+mod renew;
 pub mod reply;
 mod runner;
 mod seeds;

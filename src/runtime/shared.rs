@@ -64,6 +64,8 @@ pub(super) struct Shared<P> {
     pub(super) driver: mpsc::UnboundedSender<Event>,
     /// Every task holds a receiver, so that the last one to end is noticed.
     pub(super) stage: watch::Sender<Stage>,
+    /// Certificates or secrets were replaced.
+    pub(super) renewed: watch::Sender<()>,
     next_link: AtomicU64,
     addresses: Mutex<BTreeMap<NodeId, Vec<String>>>,
 }
@@ -98,6 +100,7 @@ impl<P: NodePorts> Shared<P> {
             counters: Counters::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
             stage: watch::Sender::new(Stage::Running),
+            renewed: watch::Sender::new(()),
             next_link: AtomicU64::new(1),
             addresses: Mutex::new(parts.addresses),
             node: parts.node,
@@ -115,6 +118,11 @@ impl<P: NodePorts> Shared<P> {
     pub(super) fn next_link(&self) -> LinkId {
         let number = self.next_link.fetch_add(1, Ordering::Relaxed);
         LinkId(NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX))
+    }
+
+    /// What certificates and secrets are used now.
+    pub(super) fn generations(&self) -> (u64, u64) {
+        (self.transport.generation(), self.auth.generation())
     }
 
     /// To the driver; when it has ended there is nothing left to drive.
@@ -154,6 +162,9 @@ impl<P: NodePorts> Shared<P> {
             refused_by_limit: counters.refused_by_limit.get(),
             refused_by_auth: counters.refused_by_auth.get(),
             refused_by_rule: counters.refused_by_rule.get(),
+            renewed: counters.renewed.get(),
+            renewals_refused: counters.renewals_refused.get(),
+            unproven: counters.unproven.get(),
             denied: counters.denied.get(),
             accept_errors: counters.accept_errors.get(),
             lost: counters.lost.get(),

@@ -1,6 +1,6 @@
 //! What the runtime needs of a transport: authenticated, encrypted byte streams that can prove who is on them.
 
-use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, io, pin::Pin, sync::Arc, time::SystemTime};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -30,6 +30,12 @@ pub struct Connection {
     pub mode: Mode,
     /// Certificate mode: the node ID that the verified certificate names; the greeting must claim the same.
     pub certified: Option<NodeId>,
+    /// Certificate mode: the peer's certificate and those of CAs that came with it, in DER.
+    pub chain: Vec<Vec<u8>>,
+    /// Certificate mode: when the peer's certificate expires.
+    pub expires: Option<SystemTime>,
+    /// What [`Transport::generation`] was when this connection began.
+    pub generation: u64,
     /// Both ends are in this process: nobody else can reach them, and no secret is needed.
     pub in_process: bool,
     /// For people: `TLS1.3 TLS13_AES_128_GCM_SHA256`, or that there is no TLS in a memory transport.
@@ -122,6 +128,16 @@ pub trait Transport: Send + Sync + 'static {
         Ok(addr.to_owned())
     }
 
+    /// The certificates that links over this transport are judged by; `None` where there are none.
+    fn certificates(&self) -> Option<&dyn Certificates> {
+        None
+    }
+
+    /// Grows each time that the certificates are replaced.
+    fn generation(&self) -> u64 {
+        0
+    }
+
     /// Where others can reach the listeners with those local addresses.
     fn advertised(&self, listen_addrs: &[String]) -> Vec<String> {
         listen_addrs.to_vec()
@@ -138,6 +154,48 @@ pub trait Transport: Send + Sync + 'static {
         let own = listen_addrs.iter().chain(advertised).any(|own| own == addr);
         Box::pin(std::future::ready(own))
     }
+}
+
+/// The certificates of a transport while it runs: this node's, which may be replaced, and what others may show.
+pub trait Certificates: Send + Sync {
+    /// This node's certificate and those of CAs above it, in DER, and the signature over what `words` makes of the
+    /// certificate. `None` without a certificate.
+    ///
+    /// # Errors
+    /// When its key does not sign.
+    fn sign(&self, words: &dyn Fn(&[u8]) -> Vec<u8>) -> Option<Result<Signed, String>>;
+    /// Who a certificate is for, if it is acceptable now and its key has signed `words`.
+    ///
+    /// # Errors
+    /// Why it is not acceptable, for people.
+    fn verify(&self, signed: &Signed, words: &[u8]) -> Result<Certified, String>;
+    /// Whether a certificate that was acceptable still is.
+    ///
+    /// # Errors
+    /// Why it is not, for people.
+    fn check(&self, chain: &[Vec<u8>]) -> Result<(), String>;
+}
+
+/// A certificate with a signature by its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// The certificate first, then those of CAs above it, in DER.
+    pub chain: Vec<Vec<u8>>,
+    /// How it is signed: a SignatureScheme of TLS 1.3.
+    pub scheme: u16,
+    /// The signature.
+    pub signature: Vec<u8>,
+}
+
+/// What an acceptable certificate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certified {
+    /// Whose it is.
+    pub node: NodeId,
+    /// When it expires.
+    pub expires: SystemTime,
+    /// For people: its serial number, key and expiry.
+    pub proof: String,
 }
 
 /// Takes connections on one address.

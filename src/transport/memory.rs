@@ -329,6 +329,9 @@ fn connection(
         peer_key,
         mode: Mode::Secret,
         certified: None,
+        chain: Vec::new(),
+        expires: None,
+        generation: 0,
         in_process: true,
         security: "memory, no TLS".to_owned(),
         proof: format!(

@@ -6,6 +6,7 @@ mod config;
 mod inspect;
 mod mesh;
 mod policy;
+mod rotation;
 mod secrets;
 
 use std::{fs, path::Path};

@@ -17,7 +17,7 @@ use crate::{
         message::Raw,
         policy::Policy,
     },
-    transport::tls::{Identity, State},
+    transport::tls::State,
 };
 
 /// Any error of a file.
@@ -43,6 +43,8 @@ pub(crate) fn apply(
     if PROOFS.iter().any(|key| settings.get(key).is_some()) {
         builder.identity = None;
         builder.secrets = None;
+        builder.sources.identity = None;
+        builder.sources.secrets = None;
     }
     for (key, setting, origin) in settings.iter() {
         let unusable = |key, source| ConfigError::Unusable {
@@ -54,17 +56,25 @@ pub(crate) fn apply(
             ("id", Setting::Text(id)) => builder.name = id.clone(),
             ("cluster", Setting::Text(cluster)) => builder.cluster = Some(cluster.clone()),
             ("identity", Setting::Path(path)) => {
-                let identity =
-                    Identity::from_pem_file(path).map_err(|e| unusable("identity", e.into()))?;
-                if settings.get("id").is_none() {
+                let read = builder.identity_file(path);
+                builder = read.map_err(|e| unusable("identity", e.into()))?;
+                if let (None, Some(identity)) = (settings.get("id"), &builder.identity) {
                     builder.name = identity.node().to_string();
                 }
-                builder.identity = Some(identity);
+            }
+            ("crl", Setting::Path(path)) => {
+                let read = builder.crl_file(path);
+                builder = read.map_err(|e| unusable("crl", e.into()))?;
             }
             ("secret_file", Setting::Path(path)) => {
                 let cluster = builder.cluster.as_deref().unwrap_or(DEFAULT_CLUSTER);
-                let secrets = secrets(path, passphrases(settings, cluster));
+                let passphrases = passphrases(settings, cluster).map(str::to_owned);
+                builder.stamps.note(path);
+                let secrets = secrets(path, passphrases.as_deref());
                 builder.secrets = Some(secrets.map_err(|e| unusable("secret_file", e))?);
+                if path.as_os_str() != "-" {
+                    builder.sources.secrets = Some((path.clone(), passphrases));
+                }
             }
             ("state", Setting::Path(path)) => builder.state = State::Directory(path.clone()),
             ("format", Setting::List(names)) => {

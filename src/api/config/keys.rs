@@ -118,6 +118,7 @@ const KEYS: &[Key] = &[
         "what the certificate says, or portmesh",
     ),
     key("identity", Kind::Path, Some("--identity"), "none"),
+    key("crl", Kind::Path, Some("--crl"), "none"),
     key("secret_file", Kind::Path, Some("--secret-file"), "none"),
     key(
         "allow_passphrase",

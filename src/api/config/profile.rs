@@ -166,6 +166,8 @@ fn with_secret(
         source: error.into(),
     })?);
     builder.identity = None;
+    builder.sources.identity = None;
+    builder.sources.secrets = None;
     Ok(builder)
 }
 
@@ -177,6 +179,9 @@ fn over(mut builder: NodeBuilder, forced: NodeBuilder, named: bool) -> NodeBuild
         always,
         identity,
         secrets,
+        sources,
+        stamps,
+        crls,
         state,
         cluster,
         transport,
@@ -198,7 +203,14 @@ fn over(mut builder: NodeBuilder, forced: NodeBuilder, named: bool) -> NodeBuild
         }
         builder.identity = identity;
         builder.secrets = secrets;
+        builder.sources.identity = sources.identity;
+        builder.sources.secrets = sources.secrets;
     }
+    if !crls.is_empty() {
+        builder.crls = crls;
+        builder.sources.crls = sources.crls;
+    }
+    builder.stamps.extend(stamps);
     if !name.is_empty() {
         builder.name = name;
     }

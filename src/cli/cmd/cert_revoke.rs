@@ -18,7 +18,7 @@ use crate::{
 /// Revoke certificates: of a node, of a file, or by serial number
 ///
 /// The CA's list of revocations (CRL) is signed anew with a higher number. Nodes refuse the certificates as soon as they have
-/// it: put it into their files with bundle.
+/// it: put it into their files with bundle, or copy it to where their --crl is. Nodes that run reread both.
 #[derive(Debug, clap::Args)]
 #[group(id = "which", required = true, multiple = false, args = ["node", "serial", "file"])]
 pub(crate) struct Args {
@@ -96,7 +96,8 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
         );
     }
     out.chat(format!(
-        "Nodes refuse it as soon as they have {}: portmesh-cert bundle {0} --into NODE.pem",
+        "Nodes refuse it as soon as they have {}: portmesh-cert bundle {0} --into NODE.pem, or a copy where their --crl is. \
+         Those that run reread it.",
         args.ca.dir.join(CRL_FILE).display()
     ));
     Ok(())

@@ -1,20 +1,23 @@
 //! `portmesh run`: a node from configuration and flags.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::json;
 
 use crate::{
-    Context, Init, NodeBuilder, NodeEvent, NodeId, Operation, PortId, Raw, Rule, SendError,
+    Context, Init, Node, NodeBuilder, NodeEvent, NodeId, Operation, PortId, Raw, Rule, SendError,
     api::config::layers::Settings,
     cli::{
         args::{ConfigArgs, Flags, IdentityArgs, MeshArgs, NodeArgs},
         cmd::db::admin,
         exit::{Exit, OrExit, Outcome},
         log::LogArgs,
-        node::{builder, link_json, tell_home},
+        node::{builder, link_json, tell_home, unix_seconds},
         output::{Output, plain},
-        signals::stop_signal,
+        signals::{Hangups, stop_signal},
         values::json as to_json,
     },
 };
@@ -91,6 +94,7 @@ fn builder_of(settings: &Settings, out: Output) -> Outcome<NodeBuilder> {
 
 pub(crate) async fn run(args: Args, log: LogArgs, quiet: bool, out: Output) -> Outcome {
     let mut stop = std::pin::pin!(stop_signal()?);
+    let mut hangups = Hangups::start()?;
     let flags = Flags::default().identity(&args.identity).mesh(&args.mesh);
     let flags = flags.node(&args.node)?.log(&log);
     let settings = args.config.settings(flags, true)?;
@@ -113,6 +117,7 @@ pub(crate) async fn run(args: Args, log: LogArgs, quiet: bool, out: Output) -> O
     loop {
         tokio::select! {
             () = &mut stop => break,
+            () = hangups.next() => reload(&node, out).await?,
             event = events.next() => match event {
                 Some(event) => tell(&event, out),
                 None => break,
@@ -125,6 +130,32 @@ pub(crate) async fn run(args: Args, log: LogArgs, quiet: bool, out: Output) -> O
         format!("stopped: {}", node.id()),
         &json!({"event": "stopped", "node": node.id()}),
     );
+    Ok(())
+}
+
+/// Rereads the files; what is wrong with one is in the log too.
+async fn reload(node: &Node, out: Output) -> Outcome {
+    let reread = node.clone();
+    let reloaded = tokio::task::spawn_blocking(move || reread.reload());
+    match reloaded.await.or_exit(Exit::Failed)? {
+        Ok(files) => {
+            let files: Vec<_> = files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect();
+            out.data(
+                format!("reread: {}", at(&files)),
+                &json!({"event": "reread", "files": files}),
+            );
+        }
+        Err(error) => {
+            let why = anyhow::Error::from(error);
+            out.data(
+                format!("not reread: {why:#}"),
+                &json!({"event": "not_reread", "error": format!("{why:#}")}),
+            );
+        }
+    }
     Ok(())
 }
 
@@ -149,6 +180,24 @@ fn tell(event: &NodeEvent, out: Output) {
             format!("down: {node}: {reason}"),
             &json!({"event": "down", "node": node, "reason": reason.to_string()}),
         ),
+        NodeEvent::Renewed {
+            node,
+            proof,
+            expires,
+        } => out.data(
+            format!("renewed: {node}: {proof}"),
+            &json!({"event": "renewed", "node": node, "proof": proof, "expires_s": expires.map(unix_seconds)}),
+        ),
+        NodeEvent::Expires { expires } => {
+            let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+            out.data(
+                format!(
+                    "this node's certificate expires in {:.1} days: renew it",
+                    left.as_secs_f64() / 86_400.0
+                ),
+                &json!({"event": "expires", "expires_s": unix_seconds(*expires)}),
+            );
+        }
         NodeEvent::Home(home) => tell_home(home.as_ref(), out),
         NodeEvent::DbRefused { family, key, why } => out.data(
             format!("entry refused: {key} of {family} is gone again: {why}"),

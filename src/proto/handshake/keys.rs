@@ -9,6 +9,7 @@ const SALT: &[u8] = b"portmesh secret v1";
 const LABEL_I: &[u8] = b"portmesh1-I";
 const LABEL_R: &[u8] = b"portmesh1-R";
 const LABEL_F: &[u8] = b"portmesh1-F";
+const LABEL_N: &[u8] = b"portmesh1-N";
 
 /// The keys of both roles, from one secret (or, in certificate mode, from the exporter alone).
 #[derive(Clone)]
@@ -61,7 +62,7 @@ impl Bound {
     }
 
     /// `label || for each part: u32be length || part`.
-    fn input(&self, label: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    pub(super) fn input(&self, label: &[u8], parts: &[&[u8]]) -> Vec<u8> {
         let fixed: [&[u8]; 3] = [&self.exporter, &self.initiator_key, &self.responder_key];
         let mut out = label.to_vec();
         for part in fixed.iter().chain(parts) {
@@ -80,6 +81,8 @@ pub(super) enum Tag<'a> {
     Auth2(&'a [u8], &'a [u8], &'a [u8]),
     /// READY over all of them.
     Ready(&'a [u8], &'a [u8], &'a [u8], &'a [u8]),
+    /// RENEW from that side; whether it answers one.
+    Renew(Role, bool),
 }
 
 impl Tag<'_> {
@@ -89,6 +92,13 @@ impl Tag<'_> {
             Tag::Auth2(g_i, t_i, g_r) => (&keys.responder, bound.input(LABEL_R, &[g_i, t_i, g_r])),
             Tag::Ready(g_i, t_i, g_r, t_r) => {
                 (&keys.initiator, bound.input(LABEL_F, &[g_i, t_i, g_r, t_r]))
+            }
+            Tag::Renew(by, answers) => {
+                let key = match by {
+                    Role::Initiator => &keys.initiator,
+                    Role::Responder => &keys.responder,
+                };
+                (key, bound.input(LABEL_N, &[&[u8::from(answers)]]))
             }
         }
     }

@@ -17,6 +17,7 @@ mod greeting;
 mod keys;
 mod known;
 mod negotiate;
+mod renew;
 mod secret;
 mod secrets;
 mod state;
@@ -26,6 +27,7 @@ mod tests;
 pub use error::HandshakeError;
 pub use greeting::{Greeting, Local, PeerLimits, Pick, check_cluster, check_name};
 pub use known::{Credentials, Forgetful, KnownNodes, Proof};
+pub use renew::{Binding, Renew};
 pub use secret::{Secret, SecretError, SecretId};
 #[cfg(feature = "tls")]
 pub(crate) use secrets::lines as secret_lines;
@@ -71,6 +73,16 @@ pub enum Role {
     Initiator,
     /// Accepted it.
     Responder,
+}
+
+impl Role {
+    /// The role of the other side.
+    pub fn other(self) -> Role {
+        match self {
+            Role::Initiator => Role::Responder,
+            Role::Responder => Role::Initiator,
+        }
+    }
 }
 
 /// How many bytes follow the two of an AUTH1's or AUTH2's header: the greeting and its tag.

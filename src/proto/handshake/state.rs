@@ -1,7 +1,7 @@
 //! The states of both sides. Each is consumed by the step that leaves it: a finished or failed one cannot be used again.
 
 use super::{
-    GREETING_BYTES_MAX, HandshakeError, Local, Mode, Role, Secret, Secrets, TAG_BYTES,
+    GREETING_BYTES_MAX, HandshakeError, Local, Mode, Role, Secret, SecretId, Secrets, TAG_BYTES,
     greeting::{Greeting, Pick},
     keys::{Bound, Keys, Tag},
     negotiate,
@@ -33,6 +33,8 @@ pub struct Agreed {
     pub pick: Pick,
     /// The features that both have, sorted.
     pub features: Vec<String>,
+    /// Secret mode: which of the accepted secrets both have.
+    pub secret: Option<SecretId>,
 }
 
 /// What both roles carry from state to state.
@@ -121,6 +123,7 @@ fn join(greeting: &[u8], tag: &[u8; TAG_BYTES]) -> Result<Vec<u8>, HandshakeErro
 pub struct Initiator {
     common: Common,
     keys: Keys,
+    secret: Option<SecretId>,
     g_i: Vec<u8>,
     t_i: [u8; TAG_BYTES],
 }
@@ -136,9 +139,12 @@ impl Initiator {
         secret: Option<&Secret>,
     ) -> Result<(Self, Vec<u8>), HandshakeError> {
         let common = Common::new(Role::Initiator, local, channel)?;
-        let keys = match common.channel.mode {
-            Mode::Secret => common.keys(secret.ok_or(HandshakeError::NoSecret)?.bytes())?,
-            Mode::Certificate => common.keys(&common.channel.exporter)?,
+        let (keys, secret) = match common.channel.mode {
+            Mode::Secret => {
+                let secret = secret.ok_or(HandshakeError::NoSecret)?;
+                (common.keys(secret.bytes())?, Some(secret.id()))
+            }
+            Mode::Certificate => (common.keys(&common.channel.exporter)?, None),
         };
         let g_i = common.local.greeting(common.channel.mode, None);
         let t_i = Tag::Auth1(&g_i).make(&keys, &common.bound);
@@ -146,6 +152,7 @@ impl Initiator {
         let this = Initiator {
             common,
             keys,
+            secret,
             g_i,
             t_i,
         };
@@ -165,6 +172,7 @@ impl Initiator {
         let Initiator {
             common,
             keys,
+            secret,
             g_i,
             t_i,
         } = self;
@@ -194,6 +202,7 @@ impl Initiator {
                 peer,
                 pick,
                 features,
+                secret,
             },
             ready,
         })
@@ -222,7 +231,7 @@ impl InitiatorVerified {
 pub struct Responder {
     common: Common,
     /// One for each accepted secret.
-    keys: Vec<Keys>,
+    keys: Vec<(Keys, Option<SecretId>)>,
 }
 
 impl Responder {
@@ -240,9 +249,9 @@ impl Responder {
             Mode::Secret => secrets
                 .ok_or(HandshakeError::NoSecret)?
                 .iter()
-                .map(|s| common.keys(s.bytes()))
-                .collect::<Result<_, _>>()?,
-            Mode::Certificate => vec![common.keys(&common.channel.exporter)?],
+                .map(|s| Ok((common.keys(s.bytes())?, Some(s.id()))))
+                .collect::<Result<_, HandshakeError>>()?,
+            Mode::Certificate => vec![(common.keys(&common.channel.exporter)?, None)],
         };
         Ok(Responder { common, keys })
     }
@@ -257,11 +266,11 @@ impl Responder {
         // All are tried, so that the time does not tell which one it was.
         let mut matching = None;
         for k in keys {
-            if Tag::Auth1(g_i).verify(&k, &common.bound, t_i) {
+            if Tag::Auth1(g_i).verify(&k.0, &common.bound, t_i) {
                 matching = Some(k);
             }
         }
-        let keys = matching.ok_or(HandshakeError::BadTag(common.channel.mode))?;
+        let (keys, secret) = matching.ok_or(HandshakeError::BadTag(common.channel.mode))?;
         let peer = common.peer(g_i)?;
         let pick = negotiate::pick(&common.local, &peer, false)?;
         let features = negotiate::features(&common.local, &peer);
@@ -270,6 +279,7 @@ impl Responder {
                 peer,
                 pick,
                 features,
+                secret,
             },
             g_i: g_i.to_vec(),
             t_i: *t_i,

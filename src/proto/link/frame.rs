@@ -25,6 +25,7 @@ pub mod kind {
     pub const PONG: u8 = 0x02;
     pub const ACTIVATE: u8 = 0x03;
     pub const CLOSE: u8 = 0x04;
+    pub const RENEW: u8 = 0x05;
     pub const PROGRESS: u8 = 0x06;
     pub const HOLD: u8 = 0x07;
     pub const RESUME: u8 = 0x08;
@@ -101,6 +102,8 @@ pub enum Frame<'a> {
         /// Why.
         text: &'a str,
     },
+    /// A new certificate or secret of the sender's. Legal only where both have the feature `renew`.
+    Renew(&'a [u8]),
     /// So much of what came in lanes is dealt with, in all.
     Progress(u64),
     /// So much more is held for a full mailbox.
@@ -228,6 +231,7 @@ impl<'a> Frame<'a> {
             Frame::Pong(_) => kind::PONG,
             Frame::Activate => kind::ACTIVATE,
             Frame::Close { .. } => kind::CLOSE,
+            Frame::Renew(_) => kind::RENEW,
             Frame::Progress(_) => kind::PROGRESS,
             Frame::Hold { .. } => kind::HOLD,
             Frame::Resume { .. } => kind::RESUME,
@@ -313,7 +317,7 @@ impl<'a> Frame<'a> {
                 put_name(out, port);
                 out.extend_from_slice(reason);
             }
-            Frame::Db { payload } => out.extend_from_slice(payload),
+            Frame::Renew(body) | Frame::Db { payload: body } => out.extend_from_slice(body),
             Frame::FragmentFirst { lane, total, data } => {
                 out.extend_from_slice(&lane.to_be_bytes());
                 out.extend_from_slice(&total.to_be_bytes());
@@ -341,6 +345,7 @@ impl<'a> Frame<'a> {
                 code: u16::from_be_bytes(body.take()?),
                 text: body.text()?,
             },
+            kind::RENEW => Frame::Renew(body.all()),
             kind::PROGRESS => Frame::Progress(body.u64()?),
             kind::HOLD => Frame::Hold {
                 port: body.port()?,

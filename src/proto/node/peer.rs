@@ -232,6 +232,7 @@ impl<W> Peer<W> {
             Reply::KillRefused { port, text } => self.out.kill_refused(&port, &text),
             Reply::Ping(number) => control.push(Frame::Ping(number)),
             Reply::Pong(number) => control.pong(number),
+            Reply::Renew(body) => control.push(Frame::Renew(&body)),
             Reply::LossSettled { port } => control.loss_settled(&port),
             Reply::Down { port, reason } => {
                 if let Some(terms) = self.out.terms() {

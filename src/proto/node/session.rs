@@ -30,6 +30,10 @@ use crate::proto::{
 const HEAD_BYTES_MAX: usize = 1 + 4 + 2 * 256;
 /// How many refusals one batch tells.
 const REFUSALS_TOLD_MAX: usize = 8;
+/// The longest body of a RENEW: a certificate, and those of a few CAs above it.
+pub const RENEW_BYTES_MAX: usize = 16 << 10;
+/// How many of them one batch may bring.
+const RENEWALS_MAX: usize = 8;
 
 mod deliver;
 mod orders;
@@ -292,6 +296,16 @@ impl<P: Ports> Session<P> {
                 let port = port_name(port)?;
                 let reason = self.reason(reason)?;
                 frames.push(PeerFrame::Down { port, reason });
+            }
+            Frame::Renew(_) if !self.params.renew => {
+                return Err(FrameError::UnknownKind(frame.kind()).into());
+            }
+            Frame::Renew(body) => {
+                if body.len() > RENEW_BYTES_MAX || cx.out.renewals.len() >= RENEWALS_MAX {
+                    let text = "a RENEW that is too long, or too many of them";
+                    return Err(CloseReason::Protocol(text.into()));
+                }
+                cx.out.renewals.push(body.to_vec());
             }
             Frame::Retire | Frame::Stay if !self.params.retire => {
                 return Err(FrameError::UnknownKind(frame.kind()).into());

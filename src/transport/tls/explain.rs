@@ -89,8 +89,8 @@ fn of_peer(error: &Error, dialling: bool, mode: Option<Mode>) -> String {
     }
 }
 
-/// What is wrong with this node's own certificate.
-pub(super) fn own(error: &Error) -> String {
+/// What is wrong with a certificate, as the end of a sentence about it.
+pub(super) fn fault(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(e) => certificate(e),
         other => other.to_string(),

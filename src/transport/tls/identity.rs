@@ -4,7 +4,7 @@ use std::{
     fmt,
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use rustls::{
@@ -18,6 +18,8 @@ use rustls::{
 use zeroize::Zeroizing;
 
 use super::{
+    crl::Crl,
+    current::time,
     explain,
     files::{self, Access, FileError},
     leaf::{self, Leaf, utc},
@@ -55,6 +57,8 @@ struct Inner {
     key: Arc<CertifiedKey>,
     leaf: Leaf,
     trust: Arc<Trust>,
+    cas: Vec<CertificateDer<'static>>,
+    crls: Vec<CertificateRevocationListDer<'static>>,
     fixture: bool,
 }
 
@@ -159,7 +163,7 @@ impl Identity {
                 unusable(format!(
                     "the certificate of {}: {}",
                     leaf.node,
-                    explain::own(&e)
+                    explain::fault(&e)
                 ))
             })?;
         }
@@ -175,6 +179,8 @@ impl Identity {
             key: Arc::new(CertifiedKey::new(chain, key)),
             leaf,
             trust: Arc::new(trust),
+            cas,
+            crls,
             fixture,
         })))
     }
@@ -200,6 +206,12 @@ impl Identity {
         time(self.0.leaf.not_after - life / 3)
     }
 
+    /// How long it is valid in all.
+    pub fn life(&self) -> Duration {
+        let life = self.0.leaf.not_after - self.0.leaf.not_before;
+        Duration::from_secs(u64::try_from(life).unwrap_or(0))
+    }
+
     /// The certificate's serial number, hexadecimal with colons.
     pub fn serial(&self) -> &str {
         &self.0.leaf.serial
@@ -208,6 +220,31 @@ impl Identity {
     /// Whether its key is published with this project's source. Such an identity works on loopback addresses only.
     pub fn is_public_fixture(&self) -> bool {
         self.0.fixture
+    }
+
+    /// The same with further CRLs. That one of them revokes this very certificate is no error: it is for others to act on.
+    pub(super) fn with_crls(&self, more: &[Crl]) -> Result<Self, String> {
+        let inner = &self.0;
+        let more = more.iter().map(|crl| crl.der.clone());
+        let crls: Vec<_> = inner.crls.iter().cloned().chain(more).collect();
+        Ok(Identity(Arc::new(Inner {
+            key: Arc::clone(&inner.key),
+            leaf: inner.leaf.clone(),
+            trust: Arc::new(Trust::new(&inner.leaf.cluster, &inner.cas, &crls)?),
+            cas: inner.cas.clone(),
+            crls,
+            fixture: inner.fixture,
+        })))
+    }
+
+    /// The CRLs of its CAs; of several of one CA perhaps only one counts.
+    pub(super) fn crls(&self) -> Vec<Crl> {
+        let read = |der: &CertificateRevocationListDer<'static>| Crl::read(der, &self.0.cas).ok();
+        self.0.crls.iter().filter_map(read).collect()
+    }
+
+    pub(super) fn read_crl(&self, der: &[u8]) -> Result<Crl, String> {
+        Crl::read(der, &self.0.cas)
     }
 
     pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {
@@ -231,13 +268,6 @@ impl fmt::Debug for Identity {
             .field("serial", &self.serial())
             .field("not_after", &utc(self.0.leaf.not_after))
             .finish_non_exhaustive()
-    }
-}
-
-fn time(seconds: i64) -> SystemTime {
-    match u64::try_from(seconds) {
-        Ok(after) => UNIX_EPOCH + Duration::from_secs(after),
-        Err(_) => UNIX_EPOCH,
     }
 }
 

@@ -5,6 +5,8 @@
 
 pub mod ca;
 mod config;
+mod crl;
+mod current;
 mod explain;
 pub(crate) mod files;
 mod identity;
@@ -20,9 +22,14 @@ mod setup;
 mod stream;
 mod verify;
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use rustls::{CommonState, pki_types::ServerName, server::Acceptor};
+use rustls::{CommonState, server::Acceptor};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -31,11 +38,14 @@ use tokio::{
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 
 use self::{
-    config::{Configs, alpn},
+    config::alpn,
+    current::{Current, Held, time},
     leaf::{Leaf, sha256, utc},
     stream::TlsBytes,
 };
 pub use self::{
+    crl::crl_text,
+    current::ReplaceError,
     files::FileError,
     identity::{Identity, IdentityError},
     known_nodes::{KnownNodesError, KnownNodesFile},
@@ -52,7 +62,9 @@ use crate::{
         id::NodeId,
         limits::Limits,
     },
-    runtime::transport::{BoxFuture, ConnectError, Connection, Incoming, Listener, Transport},
+    runtime::transport::{
+        BoxFuture, Certificates, ConnectError, Connection, Incoming, Listener, Transport,
+    },
 };
 
 /// What may wait encrypted to be written, in bytes; the kernel holds little more that is unsent.
@@ -62,18 +74,10 @@ const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 
 /// Dials and accepts over TCP and TLS 1.3. Made by [`Membership::prepare`].
 pub struct TlsTransport {
-    dial_mode: Mode,
-    dial: Configs,
-    server_name: ServerName<'static>,
-    accept: Arc<Accept>,
+    held: Arc<Held>,
     loopback_only: bool,
     connect_timeout: Duration,
     tls_timeout: Duration,
-}
-
-struct Accept {
-    secret: Option<Configs>,
-    certificate: Option<Configs>,
 }
 
 impl TlsTransport {
@@ -86,40 +90,52 @@ impl TlsTransport {
         key: Option<NodeKey>,
         limits: &Limits,
     ) -> Result<Self, SetupError> {
-        let failed = |e: rustls::Error| SetupError::Tls(e.to_string());
-        let certificate = identity
-            .as_ref()
-            .map(Configs::certificate)
-            .transpose()
-            .map_err(failed)?;
-        let secret = key
-            .as_ref()
-            .map(Configs::secret)
-            .transpose()
-            .map_err(failed)?;
-        let (dial_mode, dial) = match (&certificate, &secret) {
-            (Some(c), _) => (Mode::Certificate, c.clone()),
-            (None, Some(s)) => (Mode::Secret, s.clone()),
-            (None, None) => return Err(SetupError::Nothing),
-        };
-        let server_name = match &identity {
-            Some(identity) => identity.trust().server_name(),
-            // Never sent and never looked at: raw keys have no names.
-            None => ServerName::try_from("node.portmesh.internal")
-                .map_err(|e| SetupError::Tls(e.to_string()))?,
-        };
         Ok(TlsTransport {
-            dial_mode,
-            dial,
-            server_name,
-            accept: Arc::new(Accept {
-                secret,
-                certificate,
-            }),
-            loopback_only: identity.is_some_and(|i| i.is_public_fixture()),
+            loopback_only: identity.as_ref().is_some_and(Identity::is_public_fixture),
+            held: Arc::new(Held::new(identity, key.as_ref())?),
             connect_timeout: limits.connect_timeout,
             tls_timeout: limits.tls_timeout,
         })
+    }
+
+    /// The certificate that connections begin with now; `None` in secret mode.
+    pub fn identity(&self) -> Option<Identity> {
+        self.held.identity()
+    }
+
+    /// Puts another certificate of this node, with its CAs and CRLs, in the place of the former one, for connections
+    /// that begin from now on. Newer CRLs than its own, of its CAs, go on to count.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]; the former one stays.
+    pub fn replace_identity(&self, identity: Identity) -> Result<(), ReplaceError> {
+        self.held.replace(identity)
+    }
+
+    /// Takes a CRL (in DER) of a CA that is trusted here; `false`: one that is as new is there already.
+    ///
+    /// # Errors
+    /// [`ReplaceError::SecretMode`] and [`ReplaceError::Crl`].
+    pub fn add_crl(&self, der: &[u8]) -> Result<bool, ReplaceError> {
+        self.held.add_crl(der)
+    }
+
+    /// Likewise, all CRLs of a text in PEM; `true`: at least one is newer than what was there.
+    ///
+    /// # Errors
+    /// As [`Self::add_crl`]; those before the one at fault have been taken.
+    pub fn add_crls(&self, pem: &str) -> Result<bool, ReplaceError> {
+        let mut taken = false;
+        for der in crl::parse(pem).map_err(ReplaceError::Crl)? {
+            taken |= self.held.add_crl(&der)?;
+        }
+        Ok(taken)
+    }
+
+    /// The newest CRL of each CA, in DER, and the SHA-256 of the public key of the CA that signed it.
+    pub fn crls(&self) -> Vec<([u8; 32], Vec<u8>)> {
+        let crls = self.held.crls().into_iter();
+        crls.map(|crl| (crl.authority, crl.der.to_vec())).collect()
     }
 
     async fn dial_one(&self, addr: &str, to: SocketAddr) -> Result<Connection, ConnectError> {
@@ -130,8 +146,9 @@ impl TlsTransport {
         };
         self.check_loopback(&addr, to)?;
         let tcp = tcp::connect(&addr, to, self.connect_timeout).await?;
-        let connector = TlsConnector::from(Arc::clone(&self.dial.client));
-        let handshake = connector.connect_with(self.server_name.clone(), tcp, |c| {
+        let now = self.held.get();
+        let connector = TlsConnector::from(Arc::clone(&now.dial.client));
+        let handshake = connector.connect_with(now.server_name.clone(), tcp, |c| {
             c.set_buffer_limit(Some(WRITE_BUFFER_BYTES));
         });
         let tls = |text| ConnectError::Tls {
@@ -140,7 +157,7 @@ impl TlsTransport {
         };
         let stream = match timeout(self.tls_timeout, handshake).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(e)) => return Err(tls(explain::handshake(&e, true, Some(self.dial_mode)))),
+            Ok(Err(e)) => return Err(tls(explain::handshake(&e, true, Some(now.dial_mode)))),
             Err(_) => {
                 return Err(ConnectError::Timeout {
                     addr,
@@ -154,13 +171,13 @@ impl TlsTransport {
         session
             .export_keying_material(&mut exporter, EXPORTER_LABEL, None)
             .map_err(|e| tls(e.to_string()))?;
-        let facts = Facts::of(session, self.dial_mode).map_err(tls)?;
+        let facts = Facts::of(session, now.dial_mode).map_err(tls)?;
         Ok(facts.connection(
             Box::new(TlsBytes::new(stream.into())),
             addr,
             exporter,
-            self.dial_mode,
-            self.dial.own_key,
+            now.dial.own_key,
+            now.generation,
         ))
     }
 
@@ -179,9 +196,7 @@ impl TlsTransport {
 impl fmt::Debug for TlsTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsTransport")
-            .field("dial_mode", &self.dial_mode)
-            .field("accepts_secret", &self.accept.secret.is_some())
-            .field("accepts_certificate", &self.accept.certificate.is_some())
+            .field("held", &self.held)
             .finish_non_exhaustive()
     }
 }
@@ -219,13 +234,21 @@ impl Transport for TlsTransport {
             let listener = tcp::listen(addr, self.connect_timeout, check).await?;
             Ok(Box::new(TlsListener {
                 listener,
-                accept: Arc::clone(&self.accept),
+                held: Arc::clone(&self.held),
             }) as Box<dyn Listener>)
         })
     }
 
     fn complete(&self, addr: &str) -> Result<String, ConnectError> {
         Address::to_dial(addr).map(|address| address.to_string())
+    }
+
+    fn certificates(&self) -> Option<&dyn Certificates> {
+        Some(&*self.held)
+    }
+
+    fn generation(&self) -> u64 {
+        self.held.get().generation
     }
 
     fn advertised(&self, listen_addrs: &[String]) -> Vec<String> {
@@ -244,20 +267,20 @@ impl Transport for TlsTransport {
 
 struct TlsListener {
     listener: TcpListener,
-    accept: Arc<Accept>,
+    held: Arc<Held>,
 }
 
 impl Listener for TlsListener {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Incoming>> {
         Box::pin(async move {
             let (tcp, from) = self.listener.accept().await?;
-            let accept = Arc::clone(&self.accept);
+            let held = Arc::clone(&self.held);
             let peer_addr = from.to_string();
             let addr = peer_addr.clone();
             Ok(Incoming {
                 peer_ip: Some(from.ip().to_canonical()),
                 peer_addr,
-                secure: Box::pin(async move { accept.secure(tcp, addr).await }),
+                secure: Box::pin(async move { held.get().secure(tcp, addr).await }),
             })
         })
     }
@@ -270,7 +293,7 @@ impl Listener for TlsListener {
     }
 }
 
-impl Accept {
+impl Current {
     async fn secure(&self, tcp: TcpStream, addr: String) -> Result<Connection, ConnectError> {
         let tls = |text| ConnectError::Tls {
             addr: addr.clone(),
@@ -320,8 +343,8 @@ impl Accept {
             Box::new(TlsBytes::new(stream.into())),
             addr,
             exporter,
-            mode,
             configs.own_key,
+            self.generation,
         ))
     }
 }
@@ -334,10 +357,23 @@ fn offered(start: &tokio_rustls::StartHandshake<TcpStream>) -> Option<Vec<u8>> {
     offered.next().is_none().then(|| first.to_vec())
 }
 
+/// For people: what a certificate proves its node with.
+fn proof_text(leaf: &Leaf) -> String {
+    format!(
+        "certificate serial {}, key {}, expires {}",
+        leaf.serial,
+        node_key::fingerprint(&leaf.key),
+        utc(leaf.not_after)
+    )
+}
+
 /// What a completed TLS handshake says of the peer.
 struct Facts {
+    mode: Mode,
     peer_key: [u8; 32],
     certified: Option<NodeId>,
+    chain: Vec<Vec<u8>>,
+    expires: Option<SystemTime>,
     security: String,
     proof: String,
 }
@@ -359,22 +395,24 @@ impl Facts {
             Mode::Secret => {
                 let peer_key = sha256(shown);
                 Facts {
+                    mode,
                     peer_key,
                     certified: None,
+                    chain: Vec::new(),
+                    expires: None,
                     security,
                     proof: format!("key {}", node_key::fingerprint(&peer_key)),
                 }
             }
             Mode::Certificate => {
                 let leaf = Leaf::read(shown)?;
+                let chain = session.peer_certificates().unwrap_or_default();
                 Facts {
+                    mode,
                     peer_key: leaf.key,
-                    proof: format!(
-                        "certificate serial {}, key {}, expires {}",
-                        leaf.serial,
-                        node_key::fingerprint(&leaf.key),
-                        utc(leaf.not_after)
-                    ),
+                    proof: proof_text(&leaf),
+                    chain: chain.iter().map(|der| der.to_vec()).collect(),
+                    expires: Some(time(leaf.not_after)),
                     certified: Some(leaf.node),
                     security,
                 }
@@ -387,8 +425,8 @@ impl Facts {
         stream: Box<TlsBytes>,
         peer_addr: String,
         exporter: [u8; 32],
-        mode: Mode,
         own_key: [u8; 32],
+        generation: u64,
     ) -> Connection {
         Connection {
             stream,
@@ -396,8 +434,11 @@ impl Facts {
             exporter,
             own_key,
             peer_key: self.peer_key,
-            mode,
+            mode: self.mode,
             certified: self.certified,
+            chain: self.chain,
+            expires: self.expires,
+            generation,
             in_process: false,
             security: self.security,
             proof: self.proof,

@@ -19,6 +19,7 @@ use rustls::{
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::{
+    crl::{self, Crl},
     leaf::{self, Leaf, utc},
     name,
 };
@@ -85,7 +86,7 @@ impl Trust {
                 .map_err(|e| format!("a certificate of the CA bundle cannot be used: {e}"))?;
             parsed.push((der, cert));
         }
-        let crls = sort_crls(&parsed, crls)?;
+        let crls = sort_crls(&parsed, &only_newest(crls, cas))?;
         let anchors = parsed
             .iter()
             .zip(crls)
@@ -250,6 +251,19 @@ impl Anchor {
         }
         Ok(())
     }
+}
+
+/// The TLS library takes the first CRL of a CA: an older one must not come before a newer one. What cannot be read is
+/// left for [`sort_crls`] to name.
+fn only_newest(
+    crls: &[CertificateRevocationListDer<'static>],
+    cas: &[CertificateDer<'static>],
+) -> Vec<CertificateRevocationListDer<'static>> {
+    let read = |der: &&CertificateRevocationListDer<'static>| Crl::read(der, cas).ok();
+    let (known, others): (Vec<_>, Vec<_>) = crls.iter().partition(|der| read(der).is_some());
+    let known = crl::newest(known.iter().filter_map(read).collect());
+    let known = known.into_iter().map(|crl| crl.der);
+    known.chain(others.into_iter().cloned()).collect()
 }
 
 /// Which CRLs belong to which CA: those that it signed itself, and those of CAs that are not in the bundle.

@@ -526,13 +526,22 @@ fn nodes_with_signed_requests_meet_and_a_revoked_one_stays_out() {
     let ping = || Ended::of(portmesh(desk.0.path()).args(ping));
     let met = ping().code(0).json();
     assert_eq!(met[0]["mode"], "certificate");
-    drop(a);
+    a.line(&["\"up\"", "\"b\""]);
+    a.line(&["\"down\"", "\"b\""]);
+    let b = desk.run(&[
+        "--identity",
+        "b.pem",
+        "--seed",
+        address.trim_start_matches("a="),
+    ]);
+    a.line(&["\"up\"", "\"b\""]);
 
     desk.cert(&["revoke", "b", "--reason", "withdrawn"]).code(0);
     desk.cert(&["bundle", "ca/ca-crl.pem", "--into", "a.pem"])
         .code(0);
-    let a = desk.run(&["--identity", "a.pem"]);
-    let address = format!("a={}", a.ready());
+    // without being started anew
+    a.line(&["\"down\"", "\"b\""]);
+    drop(b);
     let ping = ["ping", "a", "--identity", "b.pem", "--address", &address];
     let refused = Ended::of(portmesh(desk.0.path()).args(ping)).code(6);
     assert!(refused.stderr.contains("revoked"), "{}", refused.stderr);

@@ -120,12 +120,8 @@ fn nodes_and_trace_show_the_whole_mesh_through_one_seed() {
         );
         let identity = &row["identity"];
         assert_eq!(identity["mode"], "secret", "{row}");
-        assert!(
-            identity["proof"]
-                .as_str()
-                .unwrap()
-                .starts_with("key SHA256:")
-        );
+        let proof = identity["proof"].as_str().unwrap();
+        assert!(proof.starts_with("secret ") && proof.contains(", key SHA256:"));
         assert!(identity["security"].as_str().unwrap().starts_with("TLS1.3"));
         if state == "up" {
             assert!(row["ms"].as_f64().unwrap() > 0.0);

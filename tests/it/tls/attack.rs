@@ -364,6 +364,11 @@ impl Mint {
 
     /// A CRL with those serial numbers.
     pub(crate) fn crl(&self, revoked: &[u64]) -> String {
+        self.crl_numbered(1, revoked)
+    }
+
+    /// Such a CRL with a number.
+    pub(crate) fn crl_numbered(&self, number: u64, revoked: &[u64]) -> String {
         let revoked_certs = revoked
             .iter()
             .map(|serial| RevokedCertParams {
@@ -376,7 +381,7 @@ impl Mint {
         CertificateRevocationListParams {
             this_update: date!(days(-1)),
             next_update: date!(days(10)),
-            crl_number: SerialNumber::from(1),
+            crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
             revoked_certs,
             key_identifier_method: KeyIdMethod::Sha256,

@@ -330,6 +330,9 @@ fn damaged_files_are_refused_in_words() {
         let mut bytes = text.clone().into_bytes();
         if round % 2 == 0 {
             for _ in 0..=random(3) {
+                if bytes.is_empty() {
+                    break;
+                }
                 let at = random(bytes.len());
                 match random(3) {
                     0 => bytes[at] = b"AZaz09+/=-\n"[random(11)],

@@ -1,5 +1,7 @@
 //! Certificates and members: who has a certificate of the CA, or the secret, and still may not be who it says.
 
+use std::sync::Arc;
+
 use portmesh::{
     Incarnation,
     proto::{
@@ -402,19 +404,21 @@ async fn a_member_cannot_be_another_node() {
     // It has a good certificate for mallory, and says that it is somebody else.
     let liar = |claims: &str| {
         let mut party = Party::new(mint.member("mallory"), both());
-        party.auth = AuthConfig::new(
-            node(claims),
-            Incarnation::new(1, 1),
-            "test",
-            both(),
-            Vec::new(),
-            &limits(),
-            mint.member("mallory")
-                .prepare(&limits())
-                .unwrap()
-                .credentials,
-        )
-        .unwrap();
+        party.auth = Arc::new(
+            AuthConfig::new(
+                node(claims),
+                Incarnation::new(1, 1),
+                "test",
+                both(),
+                Vec::new(),
+                &limits(),
+                mint.member("mallory")
+                    .prepare(&limits())
+                    .unwrap()
+                    .credentials,
+            )
+            .unwrap(),
+        );
         party
     };
     for claims in ["victim", "mallory2", "Mallory", "mallory/"] {
@@ -608,8 +612,9 @@ async fn the_secret_of_the_memory_transport_is_none_on_a_socket() {
         let credentials = portmesh::runtime::auth::Credentials::in_memory();
         let life = Incarnation::new(1, 1);
         let id = node(id);
-        party.auth =
-            AuthConfig::new(id, life, "test", both(), vec![], &limits(), credentials).unwrap();
+        party.auth = Arc::new(
+            AuthConfig::new(id, life, "test", both(), vec![], &limits(), credentials).unwrap(),
+        );
         party
     };
     let mut server = forgetful("seed").serve().await;

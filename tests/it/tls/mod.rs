@@ -6,5 +6,6 @@ mod authority;
 mod fixtures;
 mod members;
 mod nodes;
+mod rotation;
 mod strangers;
 mod support;

@@ -33,7 +33,7 @@ pub(crate) fn limits() -> Limits {
 #[derive(Clone)]
 pub(crate) struct Party {
     pub(crate) transport: Arc<TlsTransport>,
-    pub(crate) auth: AuthConfig,
+    pub(crate) auth: Arc<AuthConfig>,
 }
 
 impl Party {
@@ -52,7 +52,7 @@ impl Party {
         .unwrap();
         Party {
             transport: Arc::new(prepared.transport),
-            auth,
+            auth: Arc::new(auth),
         }
     }
 

@@ -190,6 +190,7 @@ impl Node {
             link_timeout: self.limits.link_timeout,
             db: false,
             retire: true,
+            renew: true,
         };
         let now = w.now();
         let session = Session::new(session, &self.limits, std::sync::Arc::default(), now);

@@ -161,6 +161,8 @@ pub enum Reply {
     Ping(u64),
     /// The answer.
     Pong(u64),
+    /// The body of a RENEW.
+    Renew(Vec<u8>),
     /// The peer's loss of that port was acknowledged by it: a later one may be told again.
     LossSettled {
         /// The port.

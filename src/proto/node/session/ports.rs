@@ -84,6 +84,8 @@ pub struct SessionParams {
     pub db: bool,
     /// Whether both have the feature `retire`.
     pub retire: bool,
+    /// Whether both have the feature `renew`.
+    pub renew: bool,
 }
 
 /// What one call of [`Session::handle_bytes`](super::Session::handle_bytes) leaves to do, besides what it did to the ports.
@@ -95,6 +97,8 @@ pub struct Reactions {
     pub frames: Vec<PeerFrame>,
     /// What came for the database, in order.
     pub db: Vec<Message>,
+    /// Bodies of RENEW, in order; a few at most.
+    pub renewals: Vec<Vec<u8>>,
     /// A probe's answer came, or any byte at all did; but for the last ones of a link.
     pub alive: bool,
     /// A keepalive's answer came: how long it was on the way.

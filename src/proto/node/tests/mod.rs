@@ -342,6 +342,7 @@ pub(super) fn session_params(node: &NodeId, link: LinkId, format: &Format) -> Se
         link_timeout: Duration::from_secs(10),
         db: true,
         retire: true,
+        renew: true,
     }
 }
 

@@ -358,10 +358,11 @@ fn what_makes_no_sense_closes_the_link() {
             .contains("RETIRE with something under way")
     );
 
-    for frame in [Frame::Retire, Frame::Stay] {
+    for frame in [Frame::Retire, Frame::Stay, Frame::Renew(&[1])] {
         let mut pair = self::pair();
         let params = SessionParams {
             retire: false,
+            renew: false,
             ..session_params(&node("a"), link(1), &Format::cbor())
         };
         let now = pair.b.now;

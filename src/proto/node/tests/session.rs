@@ -596,7 +596,11 @@ fn a_malformed_envelope_closes_the_link_and_says_what_it_was() {
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (vec![], "length 0"),
         (vec![0x00], "unknown kind 0x00"),
-        (vec![0x05, 1, 2], "unknown kind 0x05"),
+        (
+            [vec![0x05], vec![0; 16_385]].concat(),
+            "RENEW that is too long",
+        ),
+        (vec![0x0d, 1, 2], "unknown kind 0x0d"),
         (vec![0x16], "unknown kind 0x16"),
         (vec![0x21], "unknown kind 0x21"),
         (vec![0xff], "unknown kind 0xff"),
@@ -812,4 +816,14 @@ fn acknowledgements_of_nothing_change_nothing() {
     ];
     inbound.frames(&frames).unwrap();
     assert_eq!(inbound.told(), []);
+}
+
+#[test]
+fn renewals_are_handed_on_in_order_and_only_a_few_a_batch() {
+    let mut inbound = Inbound::new(&Limits::default());
+    let renewals = [&b"one"[..], b"", b"two"];
+    inbound.frames(&renewals.map(Frame::Renew)).unwrap();
+    assert_eq!(inbound.out.renewals, renewals.map(<[u8]>::to_vec));
+    let flood = inbound.frames(&[Frame::Renew(b"more"); 9]);
+    assert_protocol(flood, "too many of them");
 }

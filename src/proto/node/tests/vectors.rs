@@ -26,6 +26,7 @@ fn check(kind: &str, fields: &Value, bytes: &[u8]) {
         "SPAWN" => (vec![], data("args"), vec![], vec![]),
         "KILL" | "DOWN" => (vec![], vec![], data("reason"), vec![]),
         "DB" => (data("payload"), vec![], vec![], vec![]),
+        "RENEW" => (vec![], vec![], vec![], data("body")),
         "FRAGMENT_FIRST" | "FRAGMENT_MORE" => (vec![], vec![], vec![], data("data")),
         _ => Default::default(),
     };
@@ -37,6 +38,7 @@ fn check(kind: &str, fields: &Value, bytes: &[u8]) {
             code: number("code") as u16,
             text: text("text"),
         },
+        "RENEW" => Frame::Renew(&rest),
         "PROGRESS" => Frame::Progress(long("done")),
         "HOLD" => Frame::Hold {
             port: text("port"),
@@ -104,7 +106,7 @@ fn every_kind_of_frame_is_on_the_wire_what_the_vectors_say() {
         kinds.insert(bytes[4]);
         check(vector["kind"].as_str().unwrap(), &vector["fields"], &bytes);
     }
-    assert_eq!(kinds.len(), 20);
+    assert_eq!(kinds.len(), 21);
 }
 
 #[test]

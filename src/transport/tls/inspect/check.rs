@@ -187,7 +187,7 @@ pub fn verify_chain(chain: &[Vec<u8>], trust: &TrustBundle) -> Result<Verdict, C
                 for side in [Side::Server, Side::Client] {
                     let own = CertificateDer::from(own.as_slice());
                     if let Err(e) = trust.verify(&own, &between, side, now) {
-                        found.fault(explain::own(&e));
+                        found.fault(explain::fault(&e));
                     }
                 }
             }

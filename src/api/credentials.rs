@@ -1,0 +1,324 @@
+//! What a node proves itself with, replaced while it runs: by the program, or reread from its files.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::broadcast;
+
+use super::{events::NodeEvent, inner::NodeInner, node::Node};
+use crate::{
+    proto::handshake::Secrets,
+    transport::tls::{
+        FileError, Identity, IdentityError, ReplaceError, SecretSourceError, TlsTransport, crl_text,
+    },
+};
+
+/// How often files are looked at for changes.
+const LOOK: Duration = Duration::from_secs(2);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Before a certificate expires it is said this early, and when it has.
+const WARNINGS: [Duration; 4] = [
+    Duration::from_secs(30 * 86_400),
+    Duration::from_secs(7 * 86_400),
+    DAY,
+    Duration::ZERO,
+];
+
+/// The files that a node is started from and rereads.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sources {
+    pub(super) identity: Option<PathBuf>,
+    /// With the cluster's name where passphrases are allowed.
+    pub(super) secrets: Option<(PathBuf, Option<String>)>,
+    pub(super) crls: Vec<PathBuf>,
+}
+
+/// Why a file was not taken. What the node had before goes on to count.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is not taken, what was there before stays", path.display())]
+pub struct ReloadError {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub source: ReloadFault,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadFault {
+    /// It holds no usable certificate.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// It holds no usable secrets.
+    #[error(transparent)]
+    Secrets(#[from] SecretSourceError),
+    /// It cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It is not for this node.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
+}
+
+/// What a node's mesh is protected by, and the files that it came from.
+pub(super) struct Live {
+    pub(super) transport: Arc<TlsTransport>,
+    pub(super) sources: Sources,
+    stamps: Mutex<Stamps>,
+}
+
+/// By which a file that was replaced or written to is told from what it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+    #[cfg(unix)]
+    place: (u64, u64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Stamp> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Stamp {
+            modified: metadata.modified().ok(),
+            bytes: metadata.len(),
+            #[cfg(unix)]
+            place: {
+                use std::os::unix::fs::MetadataExt;
+                (metadata.dev(), metadata.ino())
+            },
+        })
+    }
+}
+
+impl Sources {
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let secrets = self.secrets.iter().map(|(path, _)| path);
+        self.identity.iter().chain(secrets).chain(&self.crls)
+    }
+}
+
+/// What was seen of each file before it was read last.
+#[derive(Debug, Default)]
+pub(super) struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
+
+impl Stamps {
+    #[cfg(feature = "config")]
+    pub(super) fn extend(&mut self, others: Stamps) {
+        self.0.extend(others.0);
+    }
+
+    /// Takes a look at it; whether it is another one than at the last look.
+    pub(super) fn note(&mut self, path: &Path) -> bool {
+        let stamp = Stamp::of(path);
+        self.0.insert(path.to_owned(), stamp.clone()) != Some(stamp)
+    }
+}
+
+impl Live {
+    pub(super) fn new(transport: Arc<TlsTransport>, sources: Sources, stamps: Stamps) -> Self {
+        Live {
+            transport,
+            sources,
+            stamps: Mutex::new(stamps),
+        }
+    }
+
+    /// The files that are not what they were when they were read last. They count as read.
+    fn changed(&self) -> Vec<PathBuf> {
+        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        let paths = self.sources.paths().filter(|path| stamps.note(path));
+        paths.cloned().collect()
+    }
+}
+
+impl Node {
+    /// Replaces the certificate of this node, with the CAs and CRLs that others are judged by, while it runs. Connections
+    /// begin with it from now on; over the links that are up it is proved to the other nodes, so that none of them is
+    /// lost when the former one expires. Links of nodes whose own certificates are not acceptable any more end within
+    /// 10 s. CRLs that this node has and that are newer go on to count.
+    ///
+    /// A certificate that came from [a file](super::builder::NodeBuilder::identity_file) is replaced by itself when the
+    /// file changes.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]; the former certificate stays.
+    pub fn replace_identity(&self, identity: Identity) -> Result<(), ReplaceError> {
+        self.live()?.transport.replace_identity(identity)?;
+        self.credentials_changed();
+        Ok(())
+    }
+
+    /// Replaces the secrets of this node while it runs. Links of nodes that do not prove within 5 s that they have one of
+    /// the new ones end within 10 s; so a new secret is added everywhere, then made the current one everywhere, and then
+    /// the old one is removed.
+    ///
+    /// # Errors
+    /// [`ReplaceError::NoSecret`] where the node was started without one; [`ReplaceError::NoMesh`].
+    pub fn replace_secrets(&self, secrets: impl Into<Secrets>) -> Result<(), ReplaceError> {
+        let mesh = self.inner().mesh.get().ok_or(ReplaceError::NoMesh)?;
+        match mesh.set_secrets(secrets.into()) {
+            true => Ok(()),
+            false => Err(ReplaceError::NoSecret),
+        }
+    }
+
+    /// Takes a list of revoked certificates, in PEM, of one of the CAs that this node trusts. Links of nodes whose
+    /// certificates it revokes end within 10 s. `false`: one that is as new is there already.
+    ///
+    /// # Errors
+    /// [`ReplaceError::Crl`], [`ReplaceError::SecretMode`], [`ReplaceError::NoMesh`].
+    pub fn add_crl(&self, pem: &str) -> Result<bool, ReplaceError> {
+        let taken = self.live()?.transport.add_crls(pem)?;
+        if taken {
+            self.credentials_changed();
+        }
+        Ok(taken)
+    }
+
+    /// The certificate that this node proves itself with now; `None` in secret mode and without a mesh.
+    pub fn identity(&self) -> Option<Identity> {
+        self.live().ok()?.transport.identity()
+    }
+
+    /// Rereads the files that this node was started from, as it does by itself within a few seconds after they change.
+    /// The files that were taken.
+    ///
+    /// # Errors
+    /// What is wrong with the first file that was not taken. The others were, and what that one held before stays.
+    pub fn reload(&self) -> Result<Vec<PathBuf>, ReloadError> {
+        let Ok(live) = self.live() else {
+            return Ok(Vec::new());
+        };
+        let mut taken = Vec::new();
+        let mut failed = None;
+        for path in live.sources.paths() {
+            match self.reread(path) {
+                Ok(()) => taken.push(path.clone()),
+                Err(error) => {
+                    tell(&error);
+                    failed = failed.or(Some(error));
+                }
+            }
+        }
+        failed.map_or(Ok(taken), Err)
+    }
+
+    fn live(&self) -> Result<&Live, ReplaceError> {
+        self.inner().live.get().ok_or(ReplaceError::NoMesh)
+    }
+
+    fn credentials_changed(&self) {
+        if let Some(mesh) = self.inner().mesh.get() {
+            mesh.credentials_changed();
+        }
+    }
+
+    fn reread(&self, path: &Path) -> Result<(), ReloadError> {
+        self.try_reread(path).map_err(|source| ReloadError {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    fn try_reread(&self, path: &Path) -> Result<(), ReloadFault> {
+        let sources = &self.live()?.sources;
+        if sources.identity.as_deref() == Some(path) {
+            self.replace_identity(Identity::from_pem_file(path)?)?;
+        }
+        if let Some((from, passphrases)) = &sources.secrets
+            && from == path
+        {
+            self.replace_secrets(Secrets::from_file(path, passphrases.as_deref())?)?;
+        }
+        if sources.crls.iter().any(|crl| crl == path) {
+            self.add_crl(&crl_text(path)?)?;
+        }
+        tracing::info!(file = %path.display(), "reread");
+        Ok(())
+    }
+}
+
+fn tell(error: &ReloadError) {
+    let fault = &error.source;
+    let cause = std::error::Error::source(fault).map(ToString::to_string);
+    tracing::error!(%fault, cause = cause.unwrap_or_default(), "{error}");
+}
+
+/// Rereads files when they change, and warns before the certificate expires, until the node ends.
+pub(super) async fn watch(node: Weak<NodeInner>, events: broadcast::Sender<NodeEvent>) {
+    let mut told = Told::default();
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(node) = node.upgrade().map(Node::from_inner) else {
+            return;
+        };
+        if let Some(identity) = node.identity()
+            && let Some(left) = told.warning(&identity, SystemTime::now())
+        {
+            warn(&identity, left);
+            // nobody may be listening
+            let _ = events.send(NodeEvent::Expires {
+                expires: identity.not_after(),
+            });
+        }
+        // files may be on a slow disk
+        let looked = tokio::task::spawn_blocking(move || look(&node)).await;
+        if let Err(error) = looked {
+            tracing::error!(%error, "looking at the files failed");
+        }
+    }
+}
+
+fn look(node: &Node) {
+    let Ok(live) = node.live() else { return };
+    for path in live.changed() {
+        if let Err(error) = node.reread(&path) {
+            tell(&error);
+        }
+    }
+}
+
+fn warn(identity: &Identity, left: Duration) {
+    let (node, serial) = (identity.node(), identity.serial());
+    let days = left.as_secs() / DAY.as_secs();
+    if left.is_zero() {
+        tracing::error!(%node, serial, "this node's certificate has expired: other nodes refuse it; renew it");
+    } else if left <= DAY {
+        tracing::error!(%node, serial, hours = left.as_secs() / 3600, "this node's certificate expires within a day: renew it");
+    } else {
+        tracing::warn!(%node, serial, days, "this node's certificate expires soon: renew it");
+    }
+}
+
+/// Which warnings were given, of which certificate.
+#[derive(Default)]
+struct Told {
+    serial: String,
+    count: usize,
+}
+
+impl Told {
+    /// How long the certificate is still valid, where that has to be said now. What is longer than the whole of its life
+    /// need not.
+    fn warning(&mut self, identity: &Identity, now: SystemTime) -> Option<Duration> {
+        if self.serial != identity.serial() {
+            self.serial = identity.serial().to_owned();
+            self.count = 0;
+        }
+        let left = identity.not_after().duration_since(now);
+        let left = left.unwrap_or_default();
+        let life = identity.life();
+        let due = WARNINGS.iter().filter(|at| **at < life && left <= **at);
+        let due = due.count();
+        (due > std::mem::replace(&mut self.count, due)).then_some(left)
+    }
+}

@@ -1,0 +1,109 @@
+//! A running node rereads its files: when they change, at SIGHUP, and never a bad one.
+
+use std::{fs, path::Path};
+
+use serde_json::Value as Json;
+
+use crate::process::{Ended, Running, portmesh, portmesh_cert};
+
+fn cert(dir: &Path, args: &[&str]) {
+    Ended::of(portmesh_cert(dir).args(args)).code(0);
+}
+
+fn run(dir: &Path, args: &[&str]) -> Running {
+    let mut command = portmesh(dir);
+    command.args(["--json", "run", "--listen", "127.0.0.1:0"]);
+    Running::start(command.args(args))
+}
+
+fn json(line: &str) -> Json {
+    serde_json::from_str(line).unwrap()
+}
+
+#[test]
+fn a_renewed_certificate_is_taken_from_its_file_and_told_to_the_mesh() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    cert(dir, &["ca", "init"]);
+    for node in ["a", "b"] {
+        cert(dir, &["issue", node]);
+    }
+    let a = run(dir, &["--identity", "a.pem"]);
+    let seed = a.ready();
+    let b = run(dir, &["--identity", "b.pem", "--seed", &seed]);
+    let up = json(&b.line(&["\"up\""]));
+    let before = up["link"]["proof"].as_str().unwrap().to_owned();
+
+    // a bad file keeps what was there, and says so
+    fs::write(dir.join("a.pem"), "half of a fi").unwrap();
+    a.error_line(&["a.pem", "not taken"]);
+    // so does one of another node, however good
+    cert(dir, &["issue", "c", "--out", "c.pem"]);
+    fs::copy(dir.join("c.pem"), dir.join("a.pem")).unwrap();
+    a.error_line(&["a.pem", "not taken", "c of portmesh"]);
+    cert(dir, &["issue", "a", "--force"]);
+    let renewed = json(&b.line(&["\"renewed\""]));
+    assert_eq!(renewed["node"], "a");
+    assert_ne!(renewed["proof"], before);
+    assert!(renewed["expires_s"].as_u64().is_some());
+}
+
+#[cfg(unix)]
+#[test]
+fn files_that_others_can_read_are_not_taken_at_a_hangup_either() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let secret = |args: &[&str]| Ended::of(portmesh(dir).args(["secret"]).args(args)).code(0);
+    secret(&["gen", "--out", "mesh.secret"]);
+    let a = run(dir, &["--id", "a/%u", "--secret-file", "mesh.secret"]);
+    a.ready();
+    a.send_signal("HUP");
+    let reread = json(&a.line(&["\"reread\""]));
+    assert_eq!(reread["files"][0], "mesh.secret");
+    let path = dir.join("mesh.secret");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    a.send_signal("HUP");
+    let not = json(&a.line(&["\"not_reread\""]));
+    assert!(
+        not["error"].as_str().unwrap().contains("chmod 600"),
+        "{not}"
+    );
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&path, "hunter2").unwrap();
+    a.send_signal("HUP");
+    let not = json(&a.line(&["\"not_reread\"", "portmesh secret gen"]));
+    assert!(!not.to_string().contains("hunter2"));
+}
+#[test]
+fn a_crl_file_puts_a_node_out_and_keeps_it_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    cert(dir, &["ca", "init"]);
+    for node in ["a", "b"] {
+        cert(dir, &["issue", node]);
+    }
+    // one of another CA is no CRL for this node
+    cert(dir, &["ca", "init", "--dir", "other"]);
+    let wrong = [
+        "--identity",
+        "a.pem",
+        "--listen",
+        "127.0.0.1:0",
+        "--crl",
+        "other/ca-crl.pem",
+    ];
+    let refused = Ended::of(portmesh(dir).arg("run").args(wrong)).code(8);
+    assert!(refused.stderr.contains("CRL"), "{}", refused.stderr);
+
+    fs::copy(dir.join("ca/ca-crl.pem"), dir.join("crl.pem")).unwrap();
+    let a = run(dir, &["--identity", "a.pem", "--crl", "crl.pem"]);
+    let seed = a.ready();
+    let b = run(dir, &["--identity", "b.pem", "--seed", &seed]);
+    a.line(&["\"up\"", "\"b\""]);
+    b.line(&["\"up\""]);
+    cert(dir, &["revoke", "b"]);
+    fs::copy(dir.join("ca/ca-crl.pem"), dir.join("crl.pem")).unwrap();
+    a.line(&["\"down\"", "\"b\"", "revoked"]);
+    a.error_line(&["connection refused", "revoked"]);
+}
