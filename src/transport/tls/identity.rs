@@ -70,7 +70,7 @@ impl Identity {
     /// [`IdentityError`], with what to do.
     pub fn from_pem_file(path: impl AsRef<Path>) -> Result<Self, IdentityError> {
         let path = path.as_ref();
-        let text = files::read(path, FILE_BYTES_MAX, Access::Private)?;
+        let text = files::read_as_it_needs(path, FILE_BYTES_MAX)?;
         Self::from_pem(&text).map_err(|e| unusable(format!("{}: {e}", path.display())))
     }
 
@@ -128,10 +128,10 @@ impl Identity {
         crls: Vec<CertificateRevocationListDer<'static>>,
     ) -> Result<Self, IdentityError> {
         let [key] = <[Key; 1]>::try_from(keys).map_err(|keys| {
-            unusable(format!(
-                "there are {} private keys instead of one",
-                keys.len()
-            ))
+            unusable(match keys.len() {
+                0 => "there is no private key: where it is, `portmesh-cert assemble` puts both together".to_owned(),
+                n => format!("there are {n} private keys instead of one"),
+            })
         })?;
         if chain.is_empty() {
             return Err(unusable("there is no certificate of a node"));

@@ -510,6 +510,8 @@ fn nodes_with_signed_requests_meet_and_a_revoked_one_stays_out() {
         let (crt, key) = (format!("{node}.crt"), format!("{node}.key"));
         desk.cert(&["assemble", &crt, "--key", &key]).code(0);
     }
+    let early = Ended::of(portmesh(desk.0.path()).args(["run", "--identity", "a.crt"])).code(8);
+    assert!(early.stderr.contains("assemble"), "{}", early.stderr);
     let a = desk.run(&["--identity", "a.pem"]);
     let address = format!("a={}", a.ready());
     let ping = [

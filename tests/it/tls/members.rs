@@ -716,7 +716,7 @@ fn files_that_were_mixed_up_are_told_apart() {
     for (pem, said) in [
         (String::new(), "no PEM"),
         ("hello".to_owned(), "no PEM"),
-        (part(&a, leaf) + &part(&a, ca), "0 private keys"),
+        (part(&a, leaf) + &part(&a, ca), "no private key"),
         (a.clone() + &part(&b, key), "2 private keys"),
         (part(&a, key) + &part(&a, ca), "no certificate of a node"),
         (part(&a, key) + &part(&a, leaf), "no CA certificate"),
