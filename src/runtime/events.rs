@@ -52,6 +52,13 @@ pub enum NodeEvent {
         /// Why, for people.
         reason: String,
     },
+    /// The node of that port did not take a kill from this one: nothing has happened to the port.
+    KillRefused {
+        /// The port.
+        port: PortId,
+        /// Why, for people.
+        reason: String,
+    },
     /// A node that was wanted cannot be reached.
     Unreachable {
         /// The node.

@@ -13,6 +13,7 @@ use super::{
     cells::{fire, join},
     connection::{Command, End, Io, ended},
     driver::{Event, LATE},
+    events::NodeEvent,
     links::LinkHandle,
     renew::{self, Measure},
     shared::{Shared, clean},
@@ -297,6 +298,11 @@ impl<P: NodePorts> Reader<'_, P> {
             join(&mut wake, state.peer.reply(link, reply));
         }
         for frame in frames.drain(..) {
+            if let PeerFrame::KillRefused { port, text } = &frame {
+                let port = PortId::new(node.clone(), port.clone());
+                let reason = clean(text);
+                self.shared.emit(NodeEvent::KillRefused { port, reason });
+            }
             if let PeerFrame::Loss { port, count, text } = &frame {
                 losses.push((port.clone(), *count, clean(text)));
             }

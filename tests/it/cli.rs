@@ -182,7 +182,7 @@ fn exit_codes_tell_failures_apart() {
     mesh.ask(&["call", &print, "x", "--timeout", "1"]).code(5);
     mesh.ask(&["monitor", &print, "--timeout", "1"]).code(5);
 
-    // a kill by another node than the one that spawned the port is not taken
+    // 6 refused: a kill by another node than the one that spawned the port
     let address = format!("a={}", mesh.addr);
     let as_other = [
         "--identity",
@@ -194,8 +194,11 @@ fn exit_codes_tell_failures_apart() {
     ];
     let mut kill = portmesh(mesh.path());
     kill.args(["kill", &print, "reason"]).args(as_other);
-    let stderr = Ended::of(&mut kill).code(5).stderr;
-    assert!(stderr.contains("does not take kills"), "{stderr}");
+    let stderr = Ended::of(&mut kill).code(6).stderr;
+    assert!(
+        stderr.contains("does not take kills") && stderr.contains("other may not kill"),
+        "{stderr}"
+    );
     mesh.ask(&["kill", &print, "reason"]).code(0);
     mesh.ask(&["kill", &print]).code(3);
     // 6 refused: a node port; a message that no handler takes

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    PortId, Raw,
+    Events, NodeEvent, PortId, Raw,
     cli::{
         args::{RemoteArgs, port_id},
         exit::{Exit, Failure, OrExit, Outcome},
@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 /// Kill a port, and wait until it is dead
 ///
 /// Without a reason the death is normal. A node allows this by its policy, which by default is: only for ports that the
-/// killer's node has spawned. A kill that is not taken is not answered: the command ends with 5 then.
+/// killer's node has spawned. A kill that is refused ends the command with 6.
 #[derive(Debug, clap::Args)]
 #[command(after_help = values::HELP)]
 pub(crate) struct Args {
@@ -48,23 +48,36 @@ pub(crate) async fn run(mut args: Args, out: Output) -> Outcome {
     let remote = Remote::connect(&args.remote, args.port.node(), out).await?;
     remote
         .finish(async |remote| {
+            let mut events = remote.node.events();
             let dead = remote.node.monitor(&args.port).death();
             remote
                 .node
                 .kill(&args.port, Raw(reason.clone()))
                 .or_exit(Exit::Usage)?;
-            let died_of = remote
-                .within(dead)
+            let ended = async {
+                tokio::select! {
+                    biased;
+                    reason = dead => Ok(reason),
+                    why = refused(&mut events, &args.port) => Err(why),
+                }
+            };
+            let ended = remote
+                .within(ended)
                 .await
-                .map_err(|Failure { exit, error }| {
-                    Failure {
-        exit,
-        error: error.context(format!(
-            "{} is not dead: it is still at work, or its node does not take kills from this one",
-            args.port
-        )),
-    }
+                .map_err(|Failure { exit, error }| Failure {
+                    exit,
+                    error: error.context(format!(
+                        "{} is not dead yet: it is still at work",
+                        args.port
+                    )),
                 })?;
+            let died_of = ended.map_err(|why| {
+                let node = args.port.node();
+                Failure::new(
+                    Exit::Refused,
+                    format!("{node} does not take kills of this port from this node: {why}"),
+                )
+            })?;
             if died_of.0 != reason {
                 return Err(death(&args.port, &died_of));
             }
@@ -75,4 +88,16 @@ pub(crate) async fn run(mut args: Args, out: Output) -> Outcome {
             Ok(())
         })
         .await
+}
+
+/// Why the kill was refused, when that is told.
+async fn refused(events: &mut Events, port: &PortId) -> String {
+    loop {
+        match events.next().await {
+            Some(NodeEvent::KillRefused { port: of, reason }) if of == *port => return reason,
+            Some(_) => {}
+            // the death is told all the same
+            None => std::future::pending().await,
+        }
+    }
 }

@@ -120,7 +120,8 @@ pub enum Frame<'a> {
         /// How much.
         bytes: u64,
     },
-    /// Messages to that port were dropped, and all further ones are, until a [`Frame::LossAck`].
+    /// Messages to that port were dropped, and all further ones are, until a [`Frame::LossAck`]. Of none: a kill was refused,
+    /// and that is all.
     Loss {
         /// The port.
         port: &'a str,

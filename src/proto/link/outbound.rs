@@ -459,6 +459,12 @@ impl Outbound {
         }
     }
 
+    /// A LOSS of no messages: the word about a kill.
+    pub(crate) fn kill_refused(&mut self, port: &PortName, text: &str) {
+        let (port, count) = (port.as_str(), 0);
+        self.last_words(Frame::Loss { port, count, text });
+    }
+
     fn last_words(&mut self, frame: Frame<'_>) {
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);

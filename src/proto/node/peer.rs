@@ -229,6 +229,7 @@ impl<W> Peer<W> {
             Reply::Hold { port, bytes } => control.held(&port, bytes.into()),
             Reply::Resume { port, bytes } => control.held(&port, -i128::from(bytes)),
             Reply::Loss { port, count, text } => self.out.loss(&port, count, &text),
+            Reply::KillRefused { port, text } => self.out.kill_refused(&port, &text),
             Reply::Ping(number) => control.push(Frame::Ping(number)),
             Reply::Pong(number) => control.pong(number),
             Reply::Renew(body) => control.push(Frame::Renew(&body)),
@@ -283,6 +284,8 @@ impl<W> Peer<W> {
                 handled.settle = Some(port);
                 result
             }
+            // the runtime tells of it
+            PeerFrame::KillRefused { .. } => Ok(()),
             PeerFrame::Down { port, reason } => {
                 let watches = self.watches.down(&port);
                 handled.fired = fire(&port, watches, &reason);

@@ -287,7 +287,10 @@ impl<P: Ports> Session<P> {
             Frame::Loss { port, count, text } => {
                 let port = port_name(port)?;
                 let text = text.to_owned();
-                frames.push(PeerFrame::Loss { port, count, text });
+                frames.push(match count {
+                    0 => PeerFrame::KillRefused { port, text },
+                    _ => PeerFrame::Loss { port, count, text },
+                });
             }
             Frame::Down { port, reason } => {
                 let port = port_name(port)?;

@@ -1,6 +1,6 @@
 //! Messages, calls, monitors, kills and spawns: what is refused, to whom, and what is not.
 
-use portmesh::{Node, PortId, Reason};
+use portmesh::{Node, NodeEvent, PortId, Reason};
 
 use super::{House, answers, certified, echoes, eventually, refuses, soon};
 use crate::support::log::Log;
@@ -127,9 +127,25 @@ async fn a_kill_takes_a_port_that_the_policy_gives_to_the_killer_and_no_other() 
         (&worker, job.id()),
     ] {
         let denied = house.denied();
+        let mut events = killer.events();
+        let watched = killer.monitor(port).call(|_| {});
         killer.kill(port, "die").unwrap();
-        eventually("it is refused", || house.denied() > denied).await;
+        let told = soon("it is told", async {
+            loop {
+                if let Some(NodeEvent::KillRefused { port, reason }) = events.next().await {
+                    break (port, reason);
+                }
+            }
+        });
+        let (of, reason) = told.await;
+        assert_eq!(of, *port);
+        assert!(
+            reason.contains(&format!("{} may not kill", killer.id())),
+            "{reason}"
+        );
+        assert_eq!(house.denied(), denied + 1);
         answers(killer, port).await;
+        assert!(!watched.has_fired(), "nothing is lost");
     }
     // by default what one has spawned; the rule for boss does not name that
     let (of_worker, of_boss) = (

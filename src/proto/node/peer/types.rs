@@ -95,6 +95,13 @@ pub enum PeerFrame {
         /// Why.
         text: String,
     },
+    /// A kill of ours was refused: nothing has happened.
+    KillRefused {
+        /// The port.
+        port: PortName,
+        /// Why.
+        text: String,
+    },
     /// A port that we asked for died.
     Down {
         /// The port.
@@ -133,6 +140,13 @@ pub enum Reply {
         port: PortName,
         /// How many.
         count: u64,
+        /// Why, for people.
+        text: String,
+    },
+    /// A kill of the peer's was refused, and nothing has happened.
+    KillRefused {
+        /// The port.
+        port: PortName,
         /// Why, for people.
         text: String,
     },

@@ -69,6 +69,9 @@ impl<P: Ports> Session<P> {
             if wait.is_zero() {
                 // the sender may have dropped messages for the sake of this kill
                 self.lose(name, 1, text, cx);
+            } else {
+                let port = name.clone();
+                cx.out.replies.push(Reply::KillRefused { port, text });
             }
             return;
         }

@@ -372,7 +372,15 @@ fn only_the_spawner_kills_and_nobody_kills_the_node() {
     inbound
         .frames(&[kill("p", 5000), kill("", 5000), kill("nobody", 0)])
         .unwrap();
-    assert_eq!(inbound.told(), []);
+    let told = inbound.told();
+    let refused: Vec<&str> = told
+        .iter()
+        .map(|reply| match reply {
+            Reply::KillRefused { port, .. } => port.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(refused, ["p", ""]);
     assert_eq!(inbound.out.refused.len(), 2);
     assert_eq!(inbound.ports.world().kills, []);
     // where its sender dropped messages for it, that is told (P2)
