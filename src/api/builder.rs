@@ -7,10 +7,10 @@ use std::{
 };
 
 #[cfg(feature = "tls")]
-use std::path::PathBuf;
-
-#[cfg(feature = "tls")]
-use super::credentials::{self, Live, Sources, Stamps};
+use super::{
+    credentials::{self, Live},
+    sources::{Sources, Stamps},
+};
 use super::{
     error::StartError,
     message::FromMessage,
@@ -20,9 +20,7 @@ use super::{
     spawn::{InitFn, Spawnable},
 };
 #[cfg(feature = "tls")]
-use crate::transport::tls::{
-    FileError, Identity, IdentityError, Membership, SecretSourceError, State, crl_text,
-};
+use crate::transport::tls::{Identity, Membership, State};
 use crate::{
     proto::{
         codec::Format,
@@ -128,67 +126,6 @@ impl NodeBuilder {
             node: vec![NodeCell::default()],
         }
     }
-
-    /// The name of the node, in place of the one that was given before: see [`Node::builder`].
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// The certificate that this node proves itself with. The name of the node must be the one it certifies.
-    #[cfg(feature = "tls")]
-    pub fn identity(mut self, identity: Identity) -> Self {
-        self.identity = Some(identity);
-        self.sources.identity = None;
-        self
-    }
-
-    /// The same from a file, as [`Identity::from_pem_file`] reads it. The running node rereads it when it changes, so that
-    /// a certificate is renewed, a CA or a CRL added, by replacing the file: see [`Node::replace_identity`].
-    ///
-    /// # Errors
-    /// [`IdentityError`], with what to do.
-    #[cfg(feature = "tls")]
-    pub fn identity_file(mut self, path: impl Into<PathBuf>) -> Result<Self, IdentityError> {
-        let path = path.into();
-        self.stamps.note(&path);
-        self.identity = Some(Identity::from_pem_file(&path)?);
-        self.sources.identity = Some(path);
-        Ok(self)
-    }
-
-    /// A file with further CRLs, in PEM, of the CAs of the certificate. The running node rereads it when it changes. The
-    /// newest CRL of each CA counts, from wherever it came.
-    ///
-    /// # Errors
-    /// [`FileError`] when it cannot be read. What is in it is looked at when the node starts.
-    #[cfg(feature = "tls")]
-    pub fn crl_file(mut self, path: impl Into<PathBuf>) -> Result<Self, FileError> {
-        let path = path.into();
-        self.stamps.note(&path);
-        self.crls.push(crl_text(&path)?);
-        self.sources.crls.push(path);
-        Ok(self)
-    }
-
-    /// The secrets of the cluster from a file, one a line: see [`Secrets::from_file`]. The running node rereads it when
-    /// it changes. `passphrases`: the cluster's name, where passphrases are allowed.
-    ///
-    /// # Errors
-    /// [`SecretSourceError`], with what to do.
-    #[cfg(feature = "tls")]
-    pub fn secret_file(
-        mut self,
-        path: impl Into<PathBuf>,
-        passphrases: Option<&str>,
-    ) -> Result<Self, SecretSourceError> {
-        let path = path.into();
-        self.stamps.note(&path);
-        self.secrets = Some(Secrets::from_file(&path, passphrases)?);
-        self.sources.secrets = Some((path, passphrases.map(str::to_owned)));
-        Ok(self)
-    }
-
     /// The secret that all nodes of the cluster share, or several: the first is used, all are accepted. With an
     /// identity as well the node dials with the identity and accepts both.
     pub fn secret(mut self, secret: impl Into<Secrets>) -> Self {
@@ -294,7 +231,6 @@ impl NodeBuilder {
         self.policy = Some(policy);
         self
     }
-
     /// A rule besides the policy, which stays when that is replaced.
     pub fn policy_rule(mut self, rule: Rule) -> Self {
         self.always.push(rule);
@@ -419,6 +355,10 @@ impl NodeBuilder {
             let mesh = Mesh::start(config, registry.clone()).await?;
             node.inner().set_mesh(mesh.clone());
             db.attach(&mesh);
+            #[cfg(feature = "tls")]
+            if node.identity().is_some() {
+                tokio::spawn(super::crl::spread(node.downgrade(), db.clone()));
+            }
         } else {
             db.begin_alone();
         }

@@ -1,8 +1,6 @@
 //! What a node proves itself with, replaced while it runs: by the program, or reread from its files.
 
 use std::{
-    collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, SystemTime},
@@ -10,7 +8,16 @@ use std::{
 
 use tokio::sync::broadcast;
 
-use super::{events::NodeEvent, inner::NodeInner, node::Node};
+#[cfg(feature = "config")]
+use super::policy::PolicyError;
+use super::{
+    events::NodeEvent,
+    inner::NodeInner,
+    node::Node,
+    sources::{Sources, Stamps},
+};
+#[cfg(feature = "config")]
+use crate::proto::policy::Policy;
 use crate::{
     proto::handshake::Secrets,
     transport::tls::{
@@ -28,15 +35,6 @@ const WARNINGS: [Duration; 4] = [
     DAY,
     Duration::ZERO,
 ];
-
-/// The files that a node is started from and rereads.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sources {
-    pub(super) identity: Option<PathBuf>,
-    /// With the cluster's name where passphrases are allowed.
-    pub(super) secrets: Option<(PathBuf, Option<String>)>,
-    pub(super) crls: Vec<PathBuf>,
-}
 
 /// Why a file was not taken. What the node had before goes on to count.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +56,10 @@ pub enum ReloadFault {
     /// It holds no usable secrets.
     #[error(transparent)]
     Secrets(#[from] SecretSourceError),
+    /// It holds no usable policy.
+    #[cfg(feature = "config")]
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// It cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -71,54 +73,6 @@ pub(super) struct Live {
     pub(super) transport: Arc<TlsTransport>,
     pub(super) sources: Sources,
     stamps: Mutex<Stamps>,
-}
-
-/// By which a file that was replaced or written to is told from what it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    bytes: u64,
-    #[cfg(unix)]
-    place: (u64, u64),
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Stamp> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Stamp {
-            modified: metadata.modified().ok(),
-            bytes: metadata.len(),
-            #[cfg(unix)]
-            place: {
-                use std::os::unix::fs::MetadataExt;
-                (metadata.dev(), metadata.ino())
-            },
-        })
-    }
-}
-
-impl Sources {
-    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        let secrets = self.secrets.iter().map(|(path, _)| path);
-        self.identity.iter().chain(secrets).chain(&self.crls)
-    }
-}
-
-/// What was seen of each file before it was read last.
-#[derive(Debug, Default)]
-pub(super) struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
-
-impl Stamps {
-    #[cfg(feature = "config")]
-    pub(super) fn extend(&mut self, others: Stamps) {
-        self.0.extend(others.0);
-    }
-
-    /// Takes a look at it; whether it is another one than at the last look.
-    pub(super) fn note(&mut self, path: &Path) -> bool {
-        let stamp = Stamp::of(path);
-        self.0.insert(path.to_owned(), stamp.clone()) != Some(stamp)
-    }
 }
 
 impl Live {
@@ -210,6 +164,18 @@ impl Node {
         failed.map_or(Ok(taken), Err)
     }
 
+    /// The CRLs that count here and revoke something, in PEM: of each CA the newest one, from wherever it came.
+    pub fn crls(&self) -> String {
+        let live = self.live();
+        live.map(|live| live.transport.crls_in_force().concat())
+            .unwrap_or_default()
+    }
+
+    /// News that certificates or secrets were replaced.
+    pub(super) fn renewals(&self) -> Option<tokio::sync::watch::Receiver<()>> {
+        Some(self.inner().mesh.get()?.renewals())
+    }
+
     fn live(&self) -> Result<&Live, ReplaceError> {
         self.inner().live.get().ok_or(ReplaceError::NoMesh)
     }
@@ -239,6 +205,10 @@ impl Node {
         }
         if sources.crls.iter().any(|crl| crl == path) {
             self.add_crl(&crl_text(path)?)?;
+        }
+        #[cfg(feature = "config")]
+        if sources.policy.as_deref() == Some(path) {
+            self.set_policy(Policy::from_toml_file(path)?);
         }
         tracing::info!(file = %path.display(), "reread");
         Ok(())

@@ -60,6 +60,8 @@ pub struct NodeStats {
     pub ports: usize,
     /// Messages that were accepted here and then dropped: their port was dead, or died before it handled them.
     pub undelivered: u64,
+    /// When this node's certificate expires; `None` in secret mode and without a mesh.
+    pub certificate_expires: Option<std::time::SystemTime>,
     /// Of the links.
     pub mesh: MeshStats,
 }

@@ -8,6 +8,8 @@ pub mod config;
 pub mod context;
 #[cfg(feature = "tls")]
 pub mod credentials;
+#[cfg(feature = "tls")]
+mod crl;
 pub mod db;
 pub mod error;
 pub mod events;
@@ -24,6 +26,8 @@ pub mod policy;
 pub mod port;
 pub mod report;
 mod service;
+#[cfg(feature = "tls")]
+mod sources;
 pub mod spawn;
 mod table;
 mod tied;

@@ -437,6 +437,10 @@ impl Node {
         NodeStats {
             ports: self.registry().count(),
             undelivered: self.registry().lost(),
+            #[cfg(feature = "tls")]
+            certificate_expires: self.identity().map(|identity| identity.not_after()),
+            #[cfg(not(feature = "tls"))]
+            certificate_expires: None,
             mesh: self.mesh().map(|mesh| mesh.stats()).unwrap_or_default(),
         }
     }

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     NodePorts,
@@ -43,6 +46,11 @@ impl<P: NodePorts> Mesh<P> {
             self.credentials_changed();
         }
         taken
+    }
+
+    /// News that certificates or secrets of this node were replaced.
+    pub fn renewals(&self) -> watch::Receiver<()> {
+        self.shared.renewed.subscribe()
     }
 
     /// The transport's certificates were replaced: this node proves over each link what it has now. Links of peers whose

@@ -7,6 +7,8 @@ mod inspect;
 mod mesh;
 mod policy;
 mod rotation;
+#[cfg(unix)]
+mod rotation_load;
 mod secrets;
 
 use std::{fs, path::Path};

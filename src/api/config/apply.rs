@@ -15,7 +15,6 @@ use crate::{
         codec::Format,
         handshake::{DEFAULT_CLUSTER, Secrets},
         message::Raw,
-        policy::Policy,
     },
     transport::tls::State,
 };
@@ -104,8 +103,8 @@ pub(crate) fn apply(
                 })?;
             }
             ("policy", Setting::Path(path)) => {
-                let policy = Policy::from_toml_file(path);
-                builder.policy = Some(policy.map_err(|e| unusable("policy", e.into()))?);
+                let read = builder.policy_file(path);
+                builder = read.map_err(|e| unusable("policy", e.into()))?;
             }
             ("services", Setting::Services(services)) => {
                 builder.services.clear();

@@ -203,8 +203,8 @@ fn over(mut builder: NodeBuilder, forced: NodeBuilder, named: bool) -> NodeBuild
         }
         builder.identity = identity;
         builder.secrets = secrets;
-        builder.sources.identity = sources.identity;
-        builder.sources.secrets = sources.secrets;
+        builder.sources.identity = sources.identity.clone();
+        builder.sources.secrets = sources.secrets.clone();
     }
     if !crls.is_empty() {
         builder.crls = crls;
@@ -230,7 +230,10 @@ fn over(mut builder: NodeBuilder, forced: NodeBuilder, named: bool) -> NodeBuild
     builder.transport = transport.or(builder.transport);
     builder.global = global.or(builder.global);
     builder.limits = limits.or(builder.limits);
-    builder.policy = policy.or(builder.policy);
+    if policy.is_some() {
+        builder.policy = policy;
+        builder.sources.policy = sources.policy;
+    }
     builder.always.extend(always);
     builder.functions.extend(functions);
     builder.node.extend(node);

@@ -1,6 +1,10 @@
 //! `portmesh nodes`: who is in the mesh, and who of them answers.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
@@ -10,7 +14,7 @@ use crate::{
     cli::{
         args::RemoteArgs,
         exit::Outcome,
-        node::{call_failure, db_failure, mode_text, proof_text},
+        node::{call_failure, db_failure, mode_text, proof_text, unix_seconds},
         output::{Output, aligned, millis, whole_millis},
         remote::Remote,
     },
@@ -79,7 +83,8 @@ impl Seen {
         };
         let addrs = Some(node.addrs.join(" ")).filter(|addrs| !addrs.is_empty());
         let proof = self.link.as_ref().map(|(link, to)| {
-            let proof = proof_text(link);
+            let soon = link.expires.and_then(expires_soon);
+            let proof = format!("{}{}", proof_text(link), soon.unwrap_or_default());
             match self.state {
                 State::Private => format!("{proof} (says {to})"),
                 _ => proof,
@@ -99,7 +104,8 @@ impl Seen {
     fn json(&self) -> serde_json::Value {
         let node = &self.node;
         let identity = self.link.as_ref().map(|(link, to)| {
-            json!({"mode": mode_text(link.mode), "proof": link.proof, "security": link.security, "proved_to": to})
+            json!({"mode": mode_text(link.mode), "proof": link.proof, "security": link.security, "proved_to": to,
+                "expires_s": link.expires.map(unix_seconds)})
         });
         json!({
             "node": node.node, "state": self.state.text(), "global": node.global, "home": node.home,
@@ -107,6 +113,15 @@ impl Seen {
             "error": self.error,
         })
     }
+}
+
+/// A warning where a certificate has to be renewed: from 30 days before it expires.
+fn expires_soon(expires: SystemTime) -> Option<String> {
+    let left = expires
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
+    let days = left.as_secs_f64() / 86_400.0;
+    (days < 30.0).then(|| format!("; EXPIRES IN {days:.1} DAYS, renew it"))
 }
 
 pub(crate) async fn run(args: Args, out: Output) -> Outcome {

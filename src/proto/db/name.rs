@@ -14,6 +14,8 @@ pub const FAMILY_BYTES_MAX: usize = 255;
 pub mod system {
     /// Key: a node's ID, set by that node: `{addr: [text], global: bool, version: text}`.
     pub const NODES: &str = "'nodes";
+    /// Key: a node's ID, set by that node: CRLs of the cluster's CAs, in PEM.
+    pub const CRL: &str = "'crl";
     /// Key: the ID of a node that is attached to the owner: `[life, counter, version]`.
     pub const HOMES: &str = "'homes";
     /// Key: the ID of a global node that the owner is linked with: `[life]`.

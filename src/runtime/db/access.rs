@@ -9,7 +9,7 @@ use crate::proto::{
     db::{
         engine::{Change, Query, QueryId, Summary, WatchId},
         item::Packed,
-        name::{Family, WriteRefused},
+        name::{Family, WriteRefused, system},
     },
     id::NodeId,
 };
@@ -39,6 +39,20 @@ impl DbHost {
             set
         })
         .ok_or(Ended)
+    }
+
+    /// Tells others of CRLs, in PEM, in the family `'crl`; with an empty text no longer.
+    ///
+    /// # Errors
+    /// The node has ended, or it is too much to be told.
+    pub fn tell_crls(&self, pem: &str) -> Result<Result<bool, WriteRefused>, Ended> {
+        self.with(|state, now| state.db.tell_crls(pem, now))
+            .ok_or(Ended)
+    }
+
+    /// The family in which nodes tell each other of CRLs.
+    pub fn crl_family() -> Family {
+        Family::system(system::CRL)
     }
 
     /// Waits until a change was taken by this node's home, or refused.

@@ -38,6 +38,8 @@ pub(super) struct Crl {
     pub(super) der: CertificateRevocationListDer<'static>,
     /// SHA-256 of the SubjectPublicKeyInfo of the CA.
     pub(super) authority: [u8; 32],
+    /// Whether it revokes anything.
+    pub(super) revokes: bool,
     order: Order,
     /// It is for a part of the CA's certificates.
     partial: bool,
@@ -70,6 +72,7 @@ impl Crl {
             {
                 return Ok(Crl {
                     order: Order::of(&crl),
+                    revokes: crl.iter_revoked_certificates().next().is_some(),
                     authority: sha256(ca.public_key().raw),
                     partial: crl.extensions().iter().any(|extension| {
                         let parsed = extension.parsed_extension();

@@ -62,6 +62,7 @@ pub(crate) enum Access {
     /// Mode 0644.
     Public,
     /// This mode, and the owner and the group of what is replaced: the same file with something else in it.
+    #[cfg_attr(not(feature = "config"), allow(dead_code))]
     Mode(u32),
 }
 

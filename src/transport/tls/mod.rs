@@ -132,10 +132,13 @@ impl TlsTransport {
         Ok(taken)
     }
 
-    /// The newest CRL of each CA, in DER, and the SHA-256 of the public key of the CA that signed it.
-    pub fn crls(&self) -> Vec<([u8; 32], Vec<u8>)> {
-        let crls = self.held.crls().into_iter();
-        crls.map(|crl| (crl.authority, crl.der.to_vec())).collect()
+    /// The newest CRL of each CA that revokes anything, in PEM, in the order of the digests of the CAs' keys.
+    pub fn crls_in_force(&self) -> Vec<String> {
+        let mut crls = self.held.crls();
+        crls.retain(|crl| crl.revokes);
+        crls.sort_by(|a, b| (a.authority, &*a.der).cmp(&(b.authority, &*b.der)));
+        let pem = crls.iter().map(|crl| node_key::pem("X509 CRL", &crl.der));
+        pem.collect()
     }
 
     async fn dial_one(&self, addr: &str, to: SocketAddr) -> Result<Connection, ConnectError> {

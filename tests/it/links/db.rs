@@ -120,12 +120,16 @@ async fn the_database_hears_of_links_and_sends_over_them() {
     eventually("both greet", || db_a.got() == 1 && db_b.got() == 1).await;
     let features = |names: &[&str]| names.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>();
     db_a.with(|state| {
-        let up = (b.name.clone(), features(&["retire", "db", "global"]), true);
+        let up = (
+            b.name.clone(),
+            features(&["retire", "renew", "db", "global"]),
+            true,
+        );
         assert_eq!(state.ups, [up]);
         assert_eq!(state.got, [("hello".to_owned(), 0)]);
     });
     db_b.with(|state| {
-        let up = (a.name.clone(), features(&["retire", "db"]), false);
+        let up = (a.name.clone(), features(&["retire", "renew", "db"]), false);
         assert_eq!(state.ups, [up]);
     });
     // more than the window: in order, and the engine is told to wait

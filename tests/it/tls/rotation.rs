@@ -189,7 +189,8 @@ async fn a_revoked_certificate_ends_its_links_alone_and_does_not_get_back_in() {
     }
     let watched = Watched::new(&a);
     let mut events = a.events();
-    assert!(a.add_crl(&mint.crl_numbered(7, &[3])).unwrap());
+    let crl = mint.crl_numbered(7, &[3]);
+    assert!(a.add_crl(&crl).unwrap());
     until(&a, "c", "the revoked one is gone", |link| link.is_none()).await;
     watched.stayed("b");
     let refused = async {
@@ -207,7 +208,7 @@ async fn a_revoked_certificate_ends_its_links_alone_and_does_not_get_back_in() {
     assert!(reason.contains("revoked"), "{reason}");
     // nothing brings the older list back
     assert!(!a.add_crl(&mint.crl_numbered(6, &[])).unwrap());
-    assert!(!a.add_crl(&mint.crl_numbered(7, &[3])).unwrap());
+    assert!(!a.add_crl(&crl).unwrap());
     a.replace_identity(identity(&(pem(&mint, "a", 5) + &mint.crl_numbered(6, &[]))))
         .unwrap();
     assert!(link(&a, "c").is_none());
@@ -534,4 +535,47 @@ async fn a_secret_is_answered_by_who_has_it_and_no_other_is() {
     assert_eq!(seed.stats().mesh.renewals_refused, refused + 1);
     let id = new.id().to_string();
     assert!(link(&seed, "member").unwrap().proof.contains(&id));
+}
+
+#[tokio::test]
+async fn a_crl_that_one_node_gets_reaches_the_others_and_those_who_come_later() {
+    let mint = Mint::new("test CA");
+    let with_crl = |node: &str, serial| identity(&(pem(&mint, node, serial) + &mint.crl(&[])));
+    let seed = certified("seed", with_crl("seed", 1), None).await;
+    let b = certified("b", with_crl("b", 2), Some(&seed)).await;
+    let _c = certified("c", with_crl("c", 3), Some(&seed)).await;
+    for node in ["b", "c"] {
+        linked(&seed, node).await;
+    }
+    let watched = Watched::new(&seed);
+    let crl = mint.crl_numbered(2, &[3]);
+    assert!(b.add_crl(&crl).unwrap());
+    let began = Instant::now();
+    until(&seed, "c", "the revoked one is gone", |link| link.is_none()).await;
+    assert!(began.elapsed() < CLOSED + Duration::from_secs(5));
+    watched.stayed("b");
+    // who told it first is gone, and a newcomer hears of it all the same
+    b.shutdown(Duration::from_secs(1)).await;
+    let d = certified("d", with_crl("d", 4), Some(&seed)).await;
+    let end = Instant::now() + GENEROUS;
+    while d.add_crl(&mint.crl_numbered(1, &[])).is_ok() {
+        let told = d.db().family("'crl").await.unwrap_or_default();
+        if told
+            .iter()
+            .any(|(_, value)| value.decode::<String>().is_ok_and(|text| text == crl))
+        {
+            break;
+        }
+        assert!(Instant::now() < end, "{told:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let end = Instant::now() + GENEROUS;
+    while !d.crls().contains(&crl) {
+        assert!(Instant::now() < end, "it is taken");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // a member cannot make others believe in a CRL that the CA has not signed
+    let forged = Mint::new("test CA");
+    assert!(d.add_crl(&forged.crl_numbered(9, &[1, 4])).is_err());
+    linked(&d, "seed").await;
 }

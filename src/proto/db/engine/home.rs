@@ -334,7 +334,8 @@ impl Db {
                 return Ok(is_there || families < limits.db_node_families_max);
             }
         };
-        if family.is_system() && (family.as_str() != system::NODES || **key != *node.as_str()) {
+        let of_members = [system::NODES, system::CRL].contains(&family.as_str());
+        if family.is_system() && !(of_members && **key == *node.as_str()) {
             let key: String = key.chars().take(100).collect();
             let text = format!("{node} may not write {key} in {family}");
             return Err(WriteRefused::NotPermitted(text));
@@ -342,7 +343,7 @@ impl Db {
         name::check_key(key, limits.db_key_bytes_max)?;
         item::refuse_if_large(value, limits)?;
         if family.is_system() {
-            // nobody would find the node without it (L3), and it is the only one of its key
+            // nobody would find the node without it (L3), or hear of who was revoked; it is the only one of its key
             return Ok(true);
         }
         if let Some(by) = stamp.ahead_of(now.wall_ms) {

@@ -185,6 +185,27 @@ impl Db {
         Ok(())
     }
 
+    /// Tells others of CRLs, in PEM; with an empty text no longer. `false`: that is told already.
+    ///
+    /// # Errors
+    /// It is too much to be told.
+    pub fn tell_crls(&mut self, pem: &str, now: Now) -> Result<bool, WriteRefused> {
+        let family = Family::system(system::CRL);
+        let key = self.config.node.as_str().to_owned();
+        if pem.is_empty() {
+            return Ok(self.erase(&family, &[&key], now) > 0);
+        }
+        let limits = &self.config.limits;
+        let value = Packed::encode(&pem, limits)?;
+        item::refuse_if_large(&value, limits)?;
+        let owned = self.owned(&family, &key);
+        let told = owned.is_some_and(|found| found.value == value);
+        if !told {
+            self.write(&family, &key, value, now);
+        }
+        Ok(!told)
+    }
+
     /// What that node tells of itself; nobody else's word counts.
     pub(super) fn advert(&self, node: &NodeId) -> Option<Advert> {
         let shard = self.store.shard(node)?;
