@@ -126,6 +126,12 @@ impl NodeBuilder {
             node: vec![NodeCell::default()],
         }
     }
+    /// The name of the node, in place of the one that was given before: see [`Node::builder`].
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// The secret that all nodes of the cluster share, or several: the first is used, all are accepted. With an
     /// identity as well the node dials with the identity and accepts both.
     pub fn secret(mut self, secret: impl Into<Secrets>) -> Self {

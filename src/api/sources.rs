@@ -96,6 +96,7 @@ impl NodeBuilder {
         self.sources.identity = None;
         self
     }
+
     /// A file with further CRLs, in PEM, of the CAs of the certificate. The running node rereads it when it changes. The
     /// newest CRL of each CA counts, from wherever it came.
     ///
@@ -109,11 +110,6 @@ impl NodeBuilder {
         Ok(self)
     }
 
-    /// The name of the node, in place of the one that was given before: see [`Node::builder`].
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
     /// The secrets of the cluster from a file, one a line: see [`Secrets::from_file`]. The running node rereads it when
     /// it changes. `passphrases`: the cluster's name, where passphrases are allowed.
     ///

@@ -98,7 +98,7 @@ impl Mesh {
     async fn spawned(&self, node: &str) -> PortId {
         let end = Instant::now() + GENEROUS;
         loop {
-            let port = self.load.spawn(&id(node), "echo", ()).unwrap();
+            let port = self.load.spawn(id(node), "echo", ()).unwrap();
             let call = self.load.call::<(String,)>(&port, ("hello",));
             match call.within(Duration::from_secs(5)).await {
                 Ok(_) => return port,
