@@ -126,6 +126,7 @@ impl NodeBuilder {
             node: vec![NodeCell::default()],
         }
     }
+
     /// The name of the node, in place of the one that was given before: see [`Node::builder`].
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
