@@ -365,7 +365,7 @@ impl<P: NodePorts> Driver<P> {
         self.shared.emit(told);
         if let Some(db) = self.shared.db.as_ref().filter(|_| facts.db) {
             let (features, seed) = (&facts.peer_features, facts.dialled_seed);
-            let policy = Arc::new(self.shared.policy.for_peer(&facts.peer()));
+            let policy = Arc::new(self.shared.policy.for_peer(&handle.peer()));
             db.link_up(link, &node, facts.incarnation, features, seed, policy);
         }
         // never full: a connection gets one of each command at most

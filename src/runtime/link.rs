@@ -41,10 +41,10 @@ pub(super) async fn run<P: NodePorts>(
 ) -> End {
     let facts = &handle.facts;
     // before the policy is read: what changes meanwhile is seen
-    let generation = shared.policy.generation();
-    let policy = Arc::new(shared.policy.for_peer(&facts.peer()));
+    let generation = (shared.policy.generation(), handle.proofs());
+    let policy = Arc::new(shared.policy.for_peer(&handle.peer()));
     shared.ports.link_up(facts.link, &facts.node, &policy);
-    if generation > 0
+    if generation != (0, 0)
         && let Some(db) = shared.db.as_ref().filter(|_| facts.db)
         && let Err(reason) = db.link_policy(facts.link, policy.clone())
     {
@@ -108,8 +108,8 @@ struct Reader<'a, P: NodePorts> {
     handle: &'a Arc<LinkHandle>,
     session: Session<P>,
     reactions: Reactions,
-    /// Of the policy that the session has.
-    generation: u64,
+    /// Of the policy that the session has, and of the proof that it goes by.
+    generation: (u64, u64),
     /// Time in which this process stood still since the last byte, which is not held against the peer (M7).
     stalled: Duration,
     /// There are answers: the writer comes before the next read, so that a flood does not hold up its own progress.
@@ -229,15 +229,15 @@ impl<P: NodePorts> Reader<'_, P> {
         self.react()
     }
 
-    /// Reads the policy again where it was replaced.
+    /// Reads the policy again where it was replaced, or the peer has proved itself anew.
     fn follow_policy(&mut self) -> Result<bool, CloseReason> {
-        let generation = self.shared.policy.generation();
+        let generation = (self.shared.policy.generation(), self.handle.proofs());
         if generation == self.generation {
             return Ok(false);
         }
         self.generation = generation;
         let facts = &self.handle.facts;
-        let policy = Arc::new(self.shared.policy.for_peer(&facts.peer()));
+        let policy = Arc::new(self.shared.policy.for_peer(&self.handle.peer()));
         let (ports, now) = (&*self.shared.ports, self.shared.clock.now());
         ports.link_policy(facts.link, &policy);
         self.session

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    auth::{Binding, Established, LinkProof, feature},
+    auth::{Basis, Binding, Established, LinkProof, feature},
     cells::PeerCell,
     events::LinkInfo,
     transport::{Mode, Stream},
@@ -80,6 +80,7 @@ pub(super) struct LinkHandle {
     pub(super) cell: Arc<PeerCell>,
     pub(super) up_at: Duration,
     proof: Mutex<LinkProof>,
+    proofs: AtomicU64,
     /// The last round trip in microseconds and 1, or 0.
     rtt: AtomicU64,
     /// The driver wants to hear of the next byte.
@@ -94,18 +95,6 @@ pub(super) struct LinkHandle {
 }
 
 impl Facts {
-    /// Who the peer is, for the policy.
-    pub(super) fn peer(&self) -> PeerIdentity {
-        PeerIdentity {
-            node: self.node.clone(),
-            proof: Some(match self.mode {
-                Mode::Certificate => Proof::Certificate,
-                Mode::Secret => Proof::Secret,
-            }),
-            secret: None,
-        }
-    }
-
     /// Takes an established connection apart.
     pub(super) fn new(
         link: LinkId,
@@ -152,6 +141,7 @@ impl LinkHandle {
             facts,
             cell,
             up_at,
+            proofs: AtomicU64::new(0),
             rtt: AtomicU64::new(0),
             probed: AtomicBool::new(false),
             flushing: AtomicBool::new(false),
@@ -212,6 +202,27 @@ impl LinkHandle {
     pub(super) fn set_proof(&self, new: LinkProof) {
         let proof = self.proof.lock();
         *proof.unwrap_or_else(PoisonError::into_inner) = new;
+        // whoever sees the number finds the proof
+        self.proofs.fetch_add(1, Ordering::Release);
+        self.reader.notify_one();
+    }
+
+    /// How often the proof was renewed.
+    pub(super) fn proofs(&self) -> u64 {
+        self.proofs.load(Ordering::Acquire)
+    }
+
+    /// Who the peer is now, for the policy.
+    pub(super) fn peer(&self) -> PeerIdentity {
+        let (proof, secret) = match self.proof().basis {
+            Basis::Certificate(_) => (Proof::Certificate, None),
+            Basis::Secret(id) => (Proof::Secret, id),
+        };
+        PeerIdentity {
+            node: self.facts.node.clone(),
+            proof: Some(proof),
+            secret: secret.map(|id| id.to_string()),
+        }
     }
 
     pub(super) fn measured(&self, round_trip: Duration) {

@@ -252,8 +252,11 @@ impl Reader<'_> {
                     _ => self.fault(span, "proof is \"certificate\" or \"secret\""),
                 },
                 "secret" if is_rule => match item.as_str() {
-                    Some(name) => secret = Some((name.to_owned(), span)),
-                    None => self.fault(span, "secret is the name of a secret, in quotes"),
+                    Some(name) if is_secret_name(name) => secret = Some((name.to_owned(), span)),
+                    _ => self.fault(
+                        span,
+                        "secret is the name of a secret, as portmesh secret list shows it: eight hexadecimal digits in quotes",
+                    ),
                 },
                 _ => self.fault(key, unknown(name, keys(is_rule))),
             }
@@ -358,6 +361,12 @@ impl Reader<'_> {
         }
         texts
     }
+}
+
+/// A name of another form would be one that no secret has, and the rule for nobody.
+fn is_secret_name(name: &str) -> bool {
+    let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    name.len() == 8 && name.bytes().all(digit)
 }
 
 fn key_span(table: &dyn TableLike, name: &str) -> Span {

@@ -157,7 +157,7 @@ pub struct PeerIdentity {
     pub node: NodeId,
     /// What proved that; `None` where there is no link with it: rules that ask for a proof do not match then.
     pub proof: Option<Proof>,
-    /// The name of the secret, of those that are accepted.
+    /// The name of the secret, of those that are accepted: eight hexadecimal digits.
     pub secret: Option<String>,
 }
 

@@ -46,9 +46,13 @@ fn every_fault_of_a_policy_is_told_with_its_line_and_a_remedy() {
             "[[rule]]\nproof = 'cert'",
             "2: proof is \"certificate\" or \"secret\"",
         ),
+        (
+            "[[rule]]\nsecret = 'old'",
+            "2: secret is the name of a secret, as portmesh secret list",
+        ),
         ("[[rule]]\nsecret = 1", "2: secret is the name of a secret"),
         (
-            "[[rule]]\nproof = 'certificate'\nsecret = 'x'",
+            "[[rule]]\nproof = 'certificate'\nsecret = '0a1b2c3d'",
             "3: who proved itself by certificate used no secret",
         ),
         (

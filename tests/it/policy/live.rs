@@ -1,6 +1,8 @@
 //! A policy that is replaced while links are up.
 
-use super::{House, answers, policy, refuses, soon};
+use portmesh::{Node, Secret, Secrets};
+
+use super::{House, answers, eventually, policy, refuses, soon};
 
 const SHUT: &str = "[[rule]]\nnode = 'worker/*'\nsend = false\nmonitor = false\nspawn = false\n";
 
@@ -53,4 +55,32 @@ async fn monitors_that_a_new_policy_does_not_permit_fire_on_a_link_that_is_idle(
     let told = worker.monitor(port.id()).death();
     assert_eq!(soon("it fires", told).await.tag(), Some("not_permitted"));
     answers(&worker, port.id()).await;
+}
+
+#[tokio::test]
+async fn a_rule_for_a_secret_counts_until_the_link_is_proved_with_another() {
+    let [old, new] = [Secret::generate().unwrap(), Secret::generate().unwrap()];
+    let both = Secrets::new(new.clone()).accept(old.clone()).unwrap();
+    let text = format!("[[rule]]\nsecret = '{}'\nsend = false\n", old.id());
+    let house = House::with(&text, |builder| builder.secret(both.clone())).await;
+    let guest = |name: &str, secrets: Secrets| {
+        let node = Node::builder(name).secret(secrets).cluster("test");
+        node.unpinned().seed(&house.addr).start()
+    };
+    let late = Secrets::new(old).accept(new.clone()).unwrap();
+    let late = guest("late", late).await.unwrap();
+    let early = guest("early", new.into()).await.unwrap();
+    let port = house.port("");
+    for node in [&late, &early] {
+        soon("it is attached", node.db().ready()).await.unwrap();
+    }
+    refuses(&late, port.id()).await;
+    answers(&early, port.id()).await;
+    late.replace_secrets(both).unwrap();
+    eventually("it has proved itself anew", || {
+        house.home.stats().mesh.renewed > 0
+    })
+    .await;
+    answers(&late, port.id()).await;
+    assert_eq!(late.stats().mesh.links_up, 1, "over the same link");
 }
