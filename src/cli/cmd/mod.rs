@@ -22,6 +22,7 @@ pub(crate) mod monitor;
 pub(crate) mod nodes;
 pub(crate) mod ping;
 pub(crate) mod policy;
+pub(crate) mod reload;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod send;

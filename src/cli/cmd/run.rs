@@ -1,6 +1,7 @@
 //! `portmesh run`: a node from configuration and flags.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -8,11 +9,15 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    Context, Init, Node, NodeBuilder, NodeEvent, NodeId, Operation, PortId, Raw, Rule, SendError,
+    Context, Incarnation, Init, LinkInfo, Node, NodeBuilder, NodeEvent, NodeId, Operation, PortId,
+    Raw, Rule, SendError,
     api::config::layers::Settings,
     cli::{
         args::{ConfigArgs, Flags, IdentityArgs, MeshArgs, NodeArgs},
-        cmd::db::admin,
+        cmd::{
+            db::admin,
+            reload::{self, files_text, reread},
+        },
         exit::{Exit, OrExit, Outcome},
         log::LogArgs,
         node::{builder, link_json, tell_home, unix_seconds},
@@ -85,7 +90,7 @@ fn builder_of(settings: &Settings, out: Output) -> Outcome<NodeBuilder> {
             cx.port().state(Printer(out)).on_other(print).open();
             std::future::ready(())
         });
-    let builder = admin::open(builder);
+    let builder = reload::open(admin::open(builder));
     Ok(match settings.flag("db_admin") {
         Some(true) => builder.policy_rule(Rule::for_all().allow_all(Operation::Admin)),
         _ => builder,
@@ -114,11 +119,13 @@ pub(crate) async fn run(args: Args, log: LogArgs, quiet: bool, out: Output) -> O
             "advertised": node.advertised(), "global": node.is_global(),
         }),
     );
+    let mut known = Known::tell(&node, out);
     loop {
         tokio::select! {
             () = &mut stop => break,
-            () = hangups.next() => reload(&node, out).await?,
+            () = hangups.next() => reload(&node, out).await,
             event = events.next() => match event {
+                Some(event) if known.has(&event) => {}
                 Some(event) => tell(&event, out),
                 None => break,
             },
@@ -133,30 +140,64 @@ pub(crate) async fn run(args: Args, log: LogArgs, quiet: bool, out: Output) -> O
     Ok(())
 }
 
-/// Rereads the files; what is wrong with one is in the log too.
-async fn reload(node: &Node, out: Output) -> Outcome {
-    let reread = node.clone();
-    let reloaded = tokio::task::spawn_blocking(move || reread.reload());
-    match reloaded.await.or_exit(Exit::Failed)? {
-        Ok(files) => {
-            let files: Vec<_> = files
-                .iter()
-                .map(|file| file.display().to_string())
-                .collect();
-            out.data(
-                format!("reread: {}", at(&files)),
-                &json!({"event": "reread", "files": files}),
-            );
+/// What came about before the events were listened to, and may be among them too.
+struct Known {
+    up: BTreeMap<NodeId, Incarnation>,
+    home: Option<NodeId>,
+}
+
+impl Known {
+    fn tell(node: &Node, out: Output) -> Self {
+        let mut up = BTreeMap::new();
+        for link in node.links() {
+            up.insert(link.node.clone(), link.incarnation);
+            tell_up(&link, out);
         }
-        Err(error) => {
-            let why = anyhow::Error::from(error);
-            out.data(
-                format!("not reread: {why:#}"),
-                &json!({"event": "not_reread", "error": format!("{why:#}")}),
-            );
+        let home = node.db().home().filter(|_| !node.is_global());
+        if home.is_some() {
+            tell_home(home.as_ref(), out);
+        }
+        Known { up, home }
+    }
+
+    /// Whether it has been told.
+    fn has(&mut self, event: &NodeEvent) -> bool {
+        match event {
+            NodeEvent::Up {
+                node, incarnation, ..
+            } => self.up.remove(node) == Some(*incarnation),
+            NodeEvent::Down { node, .. } => {
+                self.up.remove(node);
+                false
+            }
+            NodeEvent::Home(home) => self.home.take().is_some_and(|told| Some(told) == *home),
+            _ => false,
         }
     }
-    Ok(())
+}
+
+fn tell_up(link: &LinkInfo, out: Output) {
+    out.data(
+        format!(
+            "up: {} at {}: {}; {}; messages in {}",
+            link.node, link.addr, link.proof, link.security, link.format
+        ),
+        &json!({"event": "up", "node": link.node, "link": link_json(link)}),
+    );
+}
+
+/// Rereads the files; what is wrong with one is in the log too.
+async fn reload(node: &Node, out: Output) {
+    match reread(node).await {
+        Ok(files) => out.data(
+            files_text(&files),
+            &json!({"event": "reread", "files": files}),
+        ),
+        Err(error) => out.data(
+            format!("not reread: {error}"),
+            &json!({"event": "not_reread", "error": error}),
+        ),
+    }
 }
 
 fn at(listen: &[String]) -> String {
@@ -169,13 +210,7 @@ fn at(listen: &[String]) -> String {
 
 fn tell(event: &NodeEvent, out: Output) {
     match event {
-        NodeEvent::Up { node, link, .. } => out.data(
-            format!(
-                "up: {node} at {}: {}; {}; messages in {}",
-                link.addr, link.proof, link.security, link.format
-            ),
-            &json!({"event": "up", "node": node, "link": link_json(link)}),
-        ),
+        NodeEvent::Up { link, .. } => tell_up(link, out),
         NodeEvent::Down { node, reason } => out.data(
             format!("down: {node}: {reason}"),
             &json!({"event": "down", "node": node, "reason": reason.to_string()}),

@@ -107,3 +107,50 @@ fn a_crl_file_puts_a_node_out_and_keeps_it_out() {
     a.line(&["\"down\"", "\"b\"", "revoked"]);
     a.error_line(&["connection refused", "revoked"]);
 }
+
+#[test]
+fn who_may_administer_a_node_can_have_its_files_reread() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    cert(dir, &["ca", "init"]);
+    for node in ["a", "admin", "other"] {
+        cert(dir, &["issue", node]);
+    }
+    let policy = "[[rule]]\nnode = \"admin\"\nadmin = true\n";
+    fs::write(dir.join("policy.toml"), policy).unwrap();
+    let a = run(dir, &["--identity", "a.pem", "--policy", "policy.toml"]);
+    let seed = a.ready();
+    let reload = |who: &str| {
+        let mut command = portmesh(dir);
+        command.args(["--json", "reload", "a", "--identity", who, "--seed", &seed]);
+        Ended::of(&mut command)
+    };
+    let files = reload("admin.pem").code(0).json();
+    assert_eq!(
+        files[0]["files"],
+        serde_json::json!(["a.pem", "policy.toml"])
+    );
+    let refused = reload("other.pem").code(6);
+    assert!(
+        refused.stderr.contains("admin = true"),
+        "{}",
+        refused.stderr
+    );
+    // a policy that is none stays without effect, and the other file was taken
+    fs::write(
+        dir.join("policy.toml"),
+        "[[rule]]\nnode = \"other\"\nadmn = true\n",
+    )
+    .unwrap();
+    let failed = reload("admin.pem").code(8);
+    assert!(failed.stderr.contains("policy.toml"), "{}", failed.stderr);
+    // and one that is good has its effect at once
+    fs::write(
+        dir.join("policy.toml"),
+        policy.replace("admin\"", "other\""),
+    )
+    .unwrap();
+    reload("admin.pem").code(0);
+    reload("admin.pem").code(6);
+    reload("other.pem").code(0);
+}
