@@ -259,7 +259,9 @@ impl<P: NodePorts> Reader<'_, P> {
             renewals,
             ..
         } = &mut self.reactions;
-        self.shared.counters.denied.add(std::mem::take(denied));
+        if *denied > 0 {
+            self.shared.counters.denied.add(std::mem::take(denied));
+        }
         for denial in refused.drain(..) {
             let facts = &self.handle.facts;
             self.shared.audit(&facts.node, &facts.addr, &denial);
