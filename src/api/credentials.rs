@@ -292,3 +292,51 @@ impl Told {
         (due > std::mem::replace(&mut self.count, due)).then_some(left)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{CertificateAuthority, IssueOptions};
+
+    fn identity(days: u32) -> Identity {
+        let ca = CertificateAuthority::create("test").unwrap();
+        let life = DAY * days;
+        let options = IssueOptions {
+            life,
+            ..IssueOptions::default()
+        };
+        let issued = ca.issue_with(&"a".parse().unwrap(), options).unwrap();
+        Identity::from_pem(&issued.to_pem()).unwrap()
+    }
+
+    #[test]
+    fn each_warning_is_given_once_and_again_for_another_certificate() {
+        let mut told = Told::default();
+        for _ in 0..2 {
+            let identity = identity(90);
+            let mut at = |hours: u64| {
+                let now = identity.not_after() - Duration::from_secs(hours * 3600);
+                told.warning(&identity, now)
+                    .map(|left| left.as_secs() / 3600)
+            };
+            assert_eq!(at(90 * 24), None);
+            assert_eq!(at(31 * 24), None);
+            assert_eq!(at(30 * 24), Some(720));
+            assert_eq!(at(8 * 24), None);
+            assert_eq!(at(7 * 24), Some(168));
+            assert_eq!(at(25), None);
+            assert_eq!(at(3), Some(3), "what was missed is not told twice");
+            assert_eq!(at(1), None);
+            assert_eq!(at(0), Some(0));
+        }
+    }
+
+    #[test]
+    fn a_short_life_is_not_warned_of_from_its_beginning() {
+        let (mut told, identity) = (Told::default(), identity(10));
+        let mut left = |days: u32| told.warning(&identity, identity.not_after() - DAY * days);
+        assert_eq!(left(10), None);
+        assert_eq!(left(7), Some(DAY * 7));
+    }
+}

@@ -14,7 +14,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{inner::NodeInner, node::Node};
 use crate::{
-    proto::{db::engine::Change, id::NodeId},
+    proto::{
+        db::{engine::Change, item::Packed},
+        id::NodeId,
+    },
     runtime::{db::DbHost, entropy},
 };
 
@@ -30,7 +33,7 @@ pub(super) async fn spread(node: Weak<NodeInner>, host: Arc<DbHost>) {
         return;
     };
     // what others tell, by who tells it
-    let mut told: BTreeMap<NodeId, String> = BTreeMap::new();
+    let mut told: BTreeMap<NodeId, Packed> = BTreeMap::new();
     let mut due = Some(soon());
     loop {
         tokio::select! {
@@ -43,7 +46,7 @@ pub(super) async fn spread(node: Weak<NodeInner>, host: Arc<DbHost>) {
                             && let Ok(pem) = found.value.decode::<String>()
                         {
                             take(&node, &found.owner, &pem);
-                            told.insert(found.owner, pem);
+                            told.insert(found.owner, found.value);
                         }
                     }
                     Change::Deleted(key) => told.retain(|owner, _| owner.as_str() != &*key),
@@ -86,10 +89,11 @@ fn take(node: &Node, from: &NodeId, pem: &str) {
 }
 
 /// Tells of what this node has, where nobody else does who comes before it.
-fn tell(node: &Node, host: &DbHost, told: &BTreeMap<NodeId, String>) {
+fn tell(node: &Node, host: &DbHost, told: &BTreeMap<NodeId, Packed>) {
     let own = node.crls();
     let others = told.iter().filter(|(owner, _)| *owner < node.id());
-    let is_told = others.into_iter().any(|(_, pem)| *pem == own);
+    let says = |value: &Packed| value.decode::<String>().is_ok_and(|pem| pem == own);
+    let is_told = others.into_iter().any(|(_, value)| says(value));
     let pem = if is_told { "" } else { &own };
     match host.tell_crls(pem) {
         Ok(Ok(true)) if !pem.is_empty() => tracing::info!("this node tells the mesh of its CRLs"),

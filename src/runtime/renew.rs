@@ -116,11 +116,8 @@ pub(super) fn begin<P: NodePorts>(
         return Ok(());
     }
     renew(shared, handle);
-    match handle.proof().basis {
-        Basis::Certificate(_) => judge(shared, handle),
-        // the peer answers; until then it is judged with all others
-        Basis::Secret(_) => Ok(()),
-    }
+    // nothing was sent over it yet: a peer that has what is accepted now is linked again in a moment
+    judge(shared, handle)
 }
 
 /// Proves over a link what this node has now.

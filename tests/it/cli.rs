@@ -3,6 +3,8 @@
 mod ca;
 mod cert;
 mod config;
+#[cfg(target_os = "linux")]
+mod hosts;
 mod inspect;
 mod mesh;
 mod policy;

@@ -154,3 +154,35 @@ fn who_may_administer_a_node_can_have_its_files_reread() {
     reload("admin.pem").code(6);
     reload("other.pem").code(0);
 }
+
+#[test]
+fn a_certificate_that_expires_soon_is_shown_among_the_nodes() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    cert(dir, &["ca", "init"]);
+    cert(dir, &["issue", "a"]);
+    cert(dir, &["issue", "b", "--days", "10"]);
+    cert(dir, &["issue", "admin"]);
+    let a = run(dir, &["--identity", "a.pem"]);
+    let seed = a.ready();
+    let b = run(dir, &["--identity", "b.pem", "--seed", &seed]);
+    b.line(&["\"home\"", "\"a\""]);
+    let nodes = |json: &[&str]| {
+        let mut command = portmesh(dir);
+        command
+            .args(json)
+            .args(["nodes", "--identity", "admin.pem", "--seed", &seed]);
+        Ended::of(&mut command).code(0)
+    };
+    let text = nodes(&[]).stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(!lines[0].contains("EXPIRES"), "{text}");
+    let days = lines[1].split_once("EXPIRES IN ").expect(&text).1;
+    let days: f64 = days.split_once(' ').unwrap().0.parse().unwrap();
+    assert!((9.5..=10.5).contains(&days), "{text}");
+    let json = nodes(&["--json"]).json();
+    assert!(
+        json.iter()
+            .all(|node| node["identity"]["expires_s"].as_u64().is_some())
+    );
+}
