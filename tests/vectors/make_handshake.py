@@ -56,7 +56,17 @@ def handshake(mode):
     t_f = tag(k_i, b"portmesh1-F", *bound, g_i, t_i, g_r, t_r)
     case = {"mode": mode, "cluster": cluster}
     if mode == "secret":
-        case |= {"secret_text": secret_text(secret), "secret": secret.hex()}
+        case |= {"secret_text": secret_text(secret), "secret": secret.hex(),
+                 "secret_id": mac(secret, b"portmesh1 secret id")[:4].hex()}
+        renew = [(role, answers, bytes([1, answers]) + tag(key, b"portmesh1-N", *bound, bytes([answers])))
+                 for role, key in (("initiator", k_i), ("responder", k_r)) for answers in (0, 1)]
+        case["renew"] = [{"by": role, "answers": answers, "body": body.hex()} for role, answers, body in renew]
+    else:
+        certificate = b"a certificate in DER"
+        framed = b"".join(len(part).to_bytes(4, "big") + part for part in (*bound, certificate))
+        case["renew"] = [{"by": role, "certificate": certificate.hex(),
+                          "signed": (b"portmesh1 renew certificate " + letter + framed).hex()}
+                         for role, letter in (("initiator", b"I"), ("responder", b"R"))]
     return case | {
         "exporter": exporter.hex(), "initiator_key_sha256": key_i.hex(), "responder_key_sha256": key_r.hex(),
         "initiator_greeting": g_i.decode(), "responder_greeting": g_r.decode(),

@@ -631,6 +631,21 @@ fn known_answers_hold() {
         if let Some(secret) = &secret {
             assert_eq!(secret.bytes(), &array("secret"));
         }
+        for renew in case["renew"].as_array().unwrap() {
+            let (role, own, peer) = match renew["by"].as_str().unwrap() {
+                "initiator" => (Role::Initiator, hi, hr),
+                _ => (Role::Responder, hr, hi),
+            };
+            let binding = Binding::new(&channel(own, peer, "x"), role, text("cluster"));
+            if let Some(secret) = &secret {
+                let body = binding.prove(secret, renew["answers"] == 1).unwrap();
+                assert_eq!(hex(&body), renew["body"].as_str().unwrap());
+                assert_eq!(secret.id().to_string(), text("secret_id"));
+            } else {
+                let words = binding.own_words(b"a certificate in DER");
+                assert_eq!(hex(&words), renew["signed"].as_str().unwrap());
+            }
+        }
         let i = local("worker/a", 1, ["json", "cbor"]);
         let r = local("seed", 2, ["cbor", "json"]);
         let (i, auth1) = Initiator::start(&i, channel(hi, hr, "seed"), secret.as_ref()).unwrap();
