@@ -13,6 +13,7 @@ use super::{
 };
 use super::{
     error::StartError,
+    events::Events,
     message::FromMessage,
     node::Node,
     node_port,
@@ -290,7 +291,27 @@ impl NodeBuilder {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub async fn start(mut self) -> Result<Node, StartError> {
+    pub async fn start(self) -> Result<Node, StartError> {
+        self.start_with_events().await.map(|(node, _)| node)
+    }
+
+    /// Starts the node, and listens to all that happens to it from its beginning: [`Node::events`] tells what happens from
+    /// the call on, and by then a seed may have answered, or refused this node.
+    ///
+    /// ```no_run
+    /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = portmesh::Node::builder("hello/%u").seed("a.example.net");
+    /// let (node, mut events) = builder.start_with_events().await?;
+    /// println!("the first that befell {} was {:?}", node.id(), events.next().await);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn start_with_events(mut self) -> Result<(Node, Events), StartError> {
         service::check(&self.services, &self.functions)?;
         let services = std::mem::take(&mut self.services);
         let limits = self.limits.take().unwrap_or_default();
@@ -320,6 +341,7 @@ impl NodeBuilder {
             registered: registered.clone(),
             functions: std::mem::take(&mut self.functions),
         });
+        let mut events = Events::new(registry.events(), None);
         let db = DbHost::new(
             DbConfig {
                 node: name.clone(),
@@ -360,6 +382,7 @@ impl NodeBuilder {
                 directory: Some(db.clone()),
             };
             let mesh = Mesh::start(config, registry.clone()).await?;
+            events.also(mesh.first_events());
             node.inner().set_mesh(mesh.clone());
             db.attach(&mesh);
             #[cfg(feature = "tls")]
@@ -371,7 +394,7 @@ impl NodeBuilder {
         }
         registry.release();
         service::start(&node, services).await?;
-        Ok(node)
+        Ok((node, events))
     }
 
     #[cfg(feature = "tls")]

@@ -28,6 +28,11 @@ impl Events {
         }
     }
 
+    /// Those of the mesh too.
+    pub(super) fn also(&mut self, mesh: Option<Receiver<NodeEvent>>) {
+        self.mesh = mesh;
+    }
+
     /// The next one; `None` when the node is gone. A listener that falls behind loses the oldest ones.
     pub async fn next(&mut self) -> Option<NodeEvent> {
         loop {

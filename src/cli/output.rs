@@ -72,9 +72,13 @@ pub(crate) fn whole_millis(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A text that others may have written, on one line and without the terminal's magic.
+/// A text that others may have written, on one line and without the terminal's magic, or marks that turn the order round.
 pub(crate) fn plain(text: impl std::fmt::Display) -> String {
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let shown = |c: char| match c.is_control() || turns(c) {
+        true => '\u{fffd}',
+        false => c,
+    };
     text.to_string().chars().map(shown).collect()
 }
 
@@ -105,6 +109,14 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_say_plays_no_tricks_on_the_terminal() {
+        let said = "a\u{1b}[2Jb\r\nc\u{7}\u{9b}1m\u{202e}d\u{2066}\u{200f}é";
+        let shown = plain(said);
+        assert_eq!(shown.replace('\u{fffd}', ""), "a[2Jbc1mdé");
+        assert_eq!(shown.chars().count(), said.chars().count());
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

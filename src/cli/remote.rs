@@ -54,7 +54,8 @@ impl Refusals {
 }
 
 impl Remote {
-    async fn start(timeout: Option<Duration>, settings: &Settings) -> Outcome<Remote> {
+    /// With its events from the beginning: a seed may refuse it at once.
+    async fn start(timeout: Option<Duration>, settings: &Settings) -> Outcome<(Remote, Events)> {
         let addressed = addressed(settings);
         let timeout = timeout.unwrap_or(TIMEOUT);
         let deadline = Instant::now() + timeout;
@@ -65,13 +66,16 @@ impl Remote {
             // who runs the command says where it is, as of a seed
             builder = builder.trust_global(node.as_str().parse().or_exit(Exit::Usage)?);
         }
-        Ok(Remote {
-            node: builder.start().await.or_exit(Exit::Config)?,
+        let started = builder.start_with_events().await;
+        let (node, events) = started.or_exit(Exit::Config)?;
+        let remote = Remote {
+            node,
             deadline,
             timeout,
             seeds: settings.list("seed").len(),
             addressed,
-        })
+        };
+        Ok((remote, events))
     }
 
     /// Starts a node and attaches it to the mesh, so that its database answers.
@@ -83,8 +87,7 @@ impl Remote {
                 "where is the mesh? Give --seed HOST:PORT, or --address NODE=HOST:PORT of a global node",
             ));
         }
-        let remote = Remote::start(args.timeout, &settings).await?;
-        let mut events = remote.node.events();
+        let (remote, mut events) = Remote::start(args.timeout, &settings).await?;
         // opens the links (M5)
         let _asked: Vec<_> = remote
             .addressed
@@ -122,7 +125,7 @@ impl Remote {
                 ),
             ));
         }
-        let remote = Remote::start(args.timeout, &settings).await?;
+        let (remote, mut events) = Remote::start(args.timeout, &settings).await?;
         if remote.node.id() == target {
             return Err(Failure::new(
                 Exit::Usage,
@@ -130,7 +133,6 @@ impl Remote {
             ));
         }
         let linked = async {
-            let mut events = remote.node.events();
             if !has_address {
                 remote.attach(&mut events, Some(target)).await?;
                 if !remote.is_linked(target) {

@@ -1,8 +1,13 @@
 //! What a mesh tells those who want to know: events, counters, and its links as they are now.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::PoisonError,
+    time::{Duration, SystemTime},
+};
 
-use super::transport::Mode;
+use tokio::sync::broadcast;
+
+use super::{NodePorts, mesh::Mesh, transport::Mode};
 use crate::proto::{
     close::CloseReason,
     db::name::{Family, Key, WriteRefused},
@@ -109,6 +114,19 @@ pub enum NodeEvent {
         /// By how much it is ahead, in milliseconds.
         ms: i64,
     },
+}
+
+impl<P: NodePorts> Mesh<P> {
+    /// What happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
+        self.shared.events.subscribe()
+    }
+
+    /// What has happened since the mesh was started, and happens from now on; `None` when asked again.
+    pub fn first_events(&self) -> Option<broadcast::Receiver<NodeEvent>> {
+        let first = self.shared.first_events.lock();
+        first.unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// A link as it is now.

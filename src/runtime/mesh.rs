@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -19,7 +19,7 @@ use super::{
     cells::{PeerCell, fire},
     dial::Dials,
     driver::{Driver, Event},
-    events::{LinkInfo, MeshStats, NodeEvent},
+    events::{LinkInfo, MeshStats},
     listen,
     places::Places,
     policy::PolicyHandle,
@@ -452,11 +452,6 @@ impl<P: NodePorts> Mesh<P> {
         let mono = self.shared.clock.now().mono;
         let links = self.shared.links.all();
         links.iter().map(|link| link.info(mono)).collect()
-    }
-
-    /// What happens from now on.
-    pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
-        self.shared.events.subscribe()
     }
 
     /// The database refused something to a node: it is counted and audited as what a link refuses.

@@ -59,6 +59,8 @@ pub(super) struct Shared<P> {
     denials: RefusalLog,
     pub(super) counters: Counters,
     pub(super) events: broadcast::Sender<NodeEvent>,
+    /// Listens from the beginning, for who asks first.
+    pub(super) first_events: Mutex<Option<broadcast::Receiver<NodeEvent>>>,
     /// To the driver. Unbounded, since senders must not block, but short: every connection and every known node has at most
     /// a few entries in it at a time.
     pub(super) driver: mpsc::UnboundedSender<Event>,
@@ -90,6 +92,7 @@ const EVENTS_MAX: usize = 1024;
 
 impl<P: NodePorts> Shared<P> {
     pub(super) fn new(parts: Parts<P>) -> Self {
+        let (events, first_events) = broadcast::channel(EVENTS_MAX);
         Shared {
             clock: Clock::start(),
             cells: Cells::new(&parts.limits),
@@ -98,7 +101,8 @@ impl<P: NodePorts> Shared<P> {
             refusals: RefusalLog::default(),
             denials: RefusalLog::default(),
             counters: Counters::default(),
-            events: broadcast::Sender::new(EVENTS_MAX),
+            events,
+            first_events: Mutex::new(Some(first_events)),
             stage: watch::Sender::new(Stage::Running),
             renewed: watch::Sender::new(()),
             next_link: AtomicU64::new(1),

@@ -1,7 +1,6 @@
 //! `portmesh run`: a node from configuration and flags.
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -9,8 +8,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    Context, Incarnation, Init, LinkInfo, Node, NodeBuilder, NodeEvent, NodeId, Operation, PortId,
-    Raw, Rule, SendError,
+    Context, Init, Node, NodeBuilder, NodeEvent, NodeId, Operation, PortId, Raw, Rule, SendError,
     api::config::layers::Settings,
     cli::{
         args::{ConfigArgs, Flags, IdentityArgs, MeshArgs, NodeArgs},
@@ -105,8 +103,8 @@ pub(crate) async fn run(args: Args, log: LogArgs, quiet: bool, out: Output) -> O
     let settings = args.config.settings(flags, true)?;
     LogArgs::start_with(&settings, quiet);
     let builder = builder_of(&settings, out)?;
-    let node = builder.start().await.or_exit(Exit::Config)?;
-    let mut events = node.events();
+    let started = builder.start_with_events().await;
+    let (node, mut events) = started.or_exit(Exit::Config)?;
     let listen = node.listen_addrs();
     if let Some(file) = &args.ready_file {
         std::fs::write(file, listen.join("\n") + "\n")
@@ -119,13 +117,11 @@ pub(crate) async fn run(args: Args, log: LogArgs, quiet: bool, out: Output) -> O
             "advertised": node.advertised(), "global": node.is_global(),
         }),
     );
-    let mut known = Known::tell(&node, out);
     loop {
         tokio::select! {
             () = &mut stop => break,
             () = hangups.next() => reload(&node, out).await,
             event = events.next() => match event {
-                Some(event) if known.has(&event) => {}
                 Some(event) => tell(&event, out),
                 None => break,
             },
@@ -138,52 +134,6 @@ pub(crate) async fn run(args: Args, log: LogArgs, quiet: bool, out: Output) -> O
         &json!({"event": "stopped", "node": node.id()}),
     );
     Ok(())
-}
-
-/// What came about before the events were listened to, and may be among them too.
-struct Known {
-    up: BTreeMap<NodeId, Incarnation>,
-    home: Option<NodeId>,
-}
-
-impl Known {
-    fn tell(node: &Node, out: Output) -> Self {
-        let mut up = BTreeMap::new();
-        for link in node.links() {
-            up.insert(link.node.clone(), link.incarnation);
-            tell_up(&link, out);
-        }
-        let home = node.db().home().filter(|_| !node.is_global());
-        if home.is_some() {
-            tell_home(home.as_ref(), out);
-        }
-        Known { up, home }
-    }
-
-    /// Whether it has been told.
-    fn has(&mut self, event: &NodeEvent) -> bool {
-        match event {
-            NodeEvent::Up {
-                node, incarnation, ..
-            } => self.up.remove(node) == Some(*incarnation),
-            NodeEvent::Down { node, .. } => {
-                self.up.remove(node);
-                false
-            }
-            NodeEvent::Home(home) => self.home.take().is_some_and(|told| Some(told) == *home),
-            _ => false,
-        }
-    }
-}
-
-fn tell_up(link: &LinkInfo, out: Output) {
-    out.data(
-        format!(
-            "up: {} at {}: {}; {}; messages in {}",
-            link.node, link.addr, link.proof, link.security, link.format
-        ),
-        &json!({"event": "up", "node": link.node, "link": link_json(link)}),
-    );
 }
 
 /// Rereads the files; what is wrong with one is in the log too.
@@ -210,7 +160,13 @@ fn at(listen: &[String]) -> String {
 
 fn tell(event: &NodeEvent, out: Output) {
     match event {
-        NodeEvent::Up { link, .. } => tell_up(link, out),
+        NodeEvent::Up { node, link, .. } => out.data(
+            format!(
+                "up: {node} at {}: {}; {}; messages in {}",
+                link.addr, link.proof, link.security, link.format
+            ),
+            &json!({"event": "up", "node": node, "link": link_json(link)}),
+        ),
         NodeEvent::Down { node, reason } => out.data(
             format!("down: {node}: {reason}"),
             &json!({"event": "down", "node": node, "reason": reason.to_string()}),

@@ -332,8 +332,10 @@ async fn what_a_member_may_not_write_is_refused_and_the_rest_is_taken() {
             ],
         ),
     ];
-    m.say(&Wire::Chunk(m.chunk(0, 12, items)));
-    m.until(|wire| *wire == Wire::Applied(12)).await;
+    let mut items = items;
+    items.push(("'crl", vec![item("v", 13, 1)]));
+    m.say(&Wire::Chunk(m.chunk(0, 13, items)));
+    m.until(|wire| *wire == Wire::Applied(13)).await;
     let got = m.got();
     let refused: Vec<(u64, &'static str)> = got
         .iter()
@@ -363,7 +365,8 @@ async fn what_a_member_may_not_write_is_refused_and_the_rest_is_taken() {
             (6, "ahead"),
             (7, "ahead"),
             (8, "large"),
-            (9, "key")
+            (9, "key"),
+            (13, not)
         ]
     );
     assert!(m.is_linked());
