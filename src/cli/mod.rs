@@ -7,6 +7,7 @@ mod cmd;
 mod exit;
 mod log;
 mod node;
+mod orders;
 mod output;
 mod remote;
 mod signals;

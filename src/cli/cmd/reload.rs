@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    CallError, Context, EncodeError, Init, Node, NodeBuilder, NodeId, PortId, SendError,
+    Context, EncodeError, Init, Node, NodeBuilder, NodeId, PortId, SendError,
     cli::{
         args::RemoteArgs,
         exit::{Exit, Failure, OrExit, Outcome},
-        node::call_failure,
+        orders,
         output::Output,
         remote::Remote,
     },
@@ -44,10 +44,8 @@ async fn init(cx: &Init, (): ()) -> Result<(), EncodeError> {
 }
 
 async fn answer((): &mut (), cx: &Context, (reply,): (PortId,)) -> Result<(), SendError> {
-    // whoever else knows of the port has not been asked for permission
-    if cx.sender_node() != Some(cx.spawned_by().unwrap_or(cx.node().id())) {
-        let text = "this port takes orders from the node that spawned it";
-        return cx.send(&reply, ("refused", text));
+    if !orders::is_permitted(cx) {
+        return cx.send(&reply, ("refused", orders::NOT_YOURS));
     }
     cx.stop();
     match reread(cx.node()).await {
@@ -102,19 +100,6 @@ async fn ask(remote: &Remote, on: &NodeId, out: Output) -> Outcome {
         }
         Ok(Answer::Failed(text)) => Err(Failure::new(Exit::Config, format!("{on}: {text}"))),
         Ok(Answer::Refused(text)) => Err(Failure::new(Exit::Refused, format!("{on}: {text}"))),
-        Err(CallError::Refused { .. }) => Err(Failure::new(
-            Exit::Refused,
-            format!(
-                "{on} takes no orders from {}: its policy has to say admin = true for it, or it has to run with --db-admin",
-                remote.node.id()
-            ),
-        )),
-        Err(CallError::Died(reason)) if reason.tag() == Some("no_such_function") => {
-            Err(Failure::new(
-                Exit::Refused,
-                format!("{on} takes no orders: it is not run by portmesh run"),
-            ))
-        }
-        Err(error) => Err(call_failure(&port, error)),
+        Err(error) => Err(orders::failure(remote, on, &port, error)),
     }
 }

@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use crate::{
-    CallError, Context, EncodeError, Family, Init, NodeBuilder, NodeId, PortId, SendError, Value,
+    Context, EncodeError, Family, Init, NodeBuilder, NodeId, PortId, SendError, Value,
     cli::{
         exit::{Exit, Failure, OrExit, Outcome},
-        node::call_failure,
+        orders,
         remote::Remote,
     },
 };
 
 /// The function that makes the port which does it. Its name says that spawning it takes `admin` in the policy.
 const FUNCTION: &str = "portmesh.db";
-const NOT_YOURS: &str = "this port takes orders from the node that spawned it";
 /// A port that nobody asks anything ends.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -33,14 +32,9 @@ async fn init(cx: &Init, (): ()) -> Result<(), EncodeError> {
 type Set = (Family, String, Value, PortId);
 type Remove = (Family, Vec<String>, PortId);
 
-/// Whoever else knows of the port has not been asked for permission.
-fn is_permitted(cx: &Context) -> bool {
-    cx.sender_node() == Some(cx.spawned_by().unwrap_or(cx.node().id()))
-}
-
 async fn set((): &mut (), cx: &Context, (family, key, value, reply): Set) -> Result<(), SendError> {
-    if !is_permitted(cx) {
-        return cx.send(&reply, ("refused", NOT_YOURS));
+    if !orders::is_permitted(cx) {
+        return cx.send(&reply, ("refused", orders::NOT_YOURS));
     }
     cx.stop();
     let db = cx.node().db();
@@ -54,8 +48,8 @@ async fn set((): &mut (), cx: &Context, (family, key, value, reply): Set) -> Res
 }
 
 async fn remove((): &mut (), cx: &Context, (family, keys, reply): Remove) -> Result<(), SendError> {
-    if !is_permitted(cx) {
-        return cx.send(&reply, ("refused", NOT_YOURS));
+    if !orders::is_permitted(cx) {
+        return cx.send(&reply, ("refused", orders::NOT_YOURS));
     }
     cx.stop();
     match cx.node().db().remove(family.as_str(), &keys) {
@@ -103,19 +97,6 @@ async fn ask(remote: &Remote, on: &NodeId, order: impl crate::IntoMessage) -> Ou
     match answer.await {
         Ok(Answer::Done(count)) => Ok(count),
         Ok(Answer::Refused(text)) => Err(Failure::new(Exit::Refused, format!("{on}: {text}"))),
-        Err(CallError::Refused { .. }) => Err(Failure::new(
-            Exit::Refused,
-            format!(
-                "{on} takes no orders from {}: its policy has to say admin = true for it, or it has to run with --db-admin",
-                remote.node.id()
-            ),
-        )),
-        Err(CallError::Died(reason)) if reason.tag() == Some("no_such_function") => {
-            Err(Failure::new(
-                Exit::Refused,
-                format!("{on} takes no orders: it is not run by portmesh run"),
-            ))
-        }
-        Err(error) => Err(call_failure(&port, error)),
+        Err(error) => Err(orders::failure(remote, on, &port, error)),
     }
 }
