@@ -142,7 +142,7 @@ impl Node {
     }
 
     /// Rereads the files that this node was started from, as it does by itself within a few seconds after they change.
-    /// The files that were taken.
+    /// The files that were taken. Blocks while it reads; each passphrase takes about a second.
     ///
     /// # Errors
     /// What is wrong with the first file that was not taken. The others were, and what that one held before stays.

@@ -77,8 +77,9 @@ impl Stamps {
 }
 
 impl NodeBuilder {
-    /// The certificate from a file, as [`Identity::from_pem_file`] reads it. The running node rereads it when it changes, so that
-    /// a certificate is renewed, a CA or a CRL added, by replacing the file: see [`replace_identity`](crate::Node::replace_identity).
+    /// The certificate from a file, as [`Identity::from_pem_file`] reads it. The running node rereads it when it changes, so
+    /// that a certificate is renewed, a CA or a CRL added, by replacing the file: see
+    /// [`replace_identity`](crate::Node::replace_identity).
     ///
     /// # Errors
     /// [`IdentityError`], with what to do.
