@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject};
-use x509_parser::prelude::{CertificateRevocationList, FromDer, ParsedExtension};
+use x509_parser::prelude::{CertificateRevocationList, ParsedExtension};
 
 use super::{
+    ca::parse_crl,
     files::{self, Access, FileError},
     leaf::{self, sha256},
 };
@@ -56,11 +57,7 @@ struct Order {
 impl Crl {
     /// `Err` says why it is none of a CA of the bundle.
     pub(super) fn read(der: &[u8], cas: &[CertificateDer<'static>]) -> Result<Self, String> {
-        let (rest, crl) = CertificateRevocationList::from_der(der)
-            .map_err(|e| format!("a CRL cannot be read: {e}"))?;
-        if !rest.is_empty() {
-            return Err("something follows the CRL".into());
-        }
+        let crl = parse_crl(der)?;
         let issuer = super::verify::short(&crl.issuer().to_string());
         for ca in cas {
             let ca = leaf::parse(ca)?;

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use ring::signature;
@@ -17,7 +16,7 @@ use super::{
     config::Configs,
     crl::{self, Crl},
     explain,
-    leaf::{self, Leaf},
+    leaf::{self, Leaf, time},
     verify::Side,
 };
 use crate::{
@@ -289,14 +288,6 @@ const SCHEMES: &[(SignatureScheme, &dyn signature::VerificationAlgorithm)] = &[
         &signature::RSA_PSS_2048_8192_SHA512,
     ),
 ];
-
-/// From seconds since 1970.
-pub(super) fn time(seconds: i64) -> SystemTime {
-    match u64::try_from(seconds) {
-        Ok(after) => UNIX_EPOCH + Duration::from_secs(after),
-        Err(_) => UNIX_EPOCH,
-    }
-}
 
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,10 +19,9 @@ use zeroize::Zeroizing;
 
 use super::{
     crl::Crl,
-    current::time,
     explain,
     files::{self, Access, FileError},
-    leaf::{self, Leaf, utc},
+    leaf::{self, Leaf, time, utc},
     verify::{Side, Trust},
 };
 use crate::proto::id::NodeId;

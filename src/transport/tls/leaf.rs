@@ -1,5 +1,7 @@
 //! What a certificate says, and the checks that the TLS library leaves to us.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::name;
@@ -155,6 +157,16 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
         *to = *from;
     }
     out
+}
+
+/// From seconds since 1970; what a system cannot tell is 1970.
+pub(super) fn time(seconds: i64) -> SystemTime {
+    let by = Duration::from_secs(seconds.unsigned_abs());
+    let time = match seconds {
+        0.. => UNIX_EPOCH.checked_add(by),
+        _ => UNIX_EPOCH.checked_sub(by),
+    };
+    time.unwrap_or(UNIX_EPOCH)
 }
 
 /// `2026-11-24 02:31 UTC`, from seconds since 1970.

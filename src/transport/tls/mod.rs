@@ -39,8 +39,8 @@ use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 
 use self::{
     config::alpn,
-    current::{Current, Held, time},
-    leaf::{Leaf, sha256, utc},
+    current::{Current, Held},
+    leaf::{Leaf, sha256, time, utc},
     stream::TlsBytes,
 };
 pub use self::{

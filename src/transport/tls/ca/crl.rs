@@ -10,7 +10,10 @@ use rustls::pki_types::{CertificateRevocationListDer, pem::PemObject};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use super::{BACKDATED, CaError, CertificateAuthority, Serial, date, failed, now};
-use crate::transport::tls::{leaf, node_key::pem};
+use crate::transport::tls::{
+    leaf::{self, time},
+    node_key::pem,
+};
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
@@ -130,14 +133,6 @@ pub(in crate::transport::tls) fn parse(
         Ok(([], crl)) => Ok(crl),
         Ok(_) => Err("something follows the CRL".into()),
         Err(e) => Err(format!("it is no CRL: {e}")),
-    }
-}
-
-/// Seconds since 1970 as a time.
-pub(in crate::transport::tls) fn time(seconds: i64) -> SystemTime {
-    match u64::try_from(seconds) {
-        Ok(after) => UNIX_EPOCH + Duration::from_secs(after),
-        Err(_) => UNIX_EPOCH - Duration::from_secs(seconds.unsigned_abs()),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     CA_FILE, CRL_FILE, CaError, CertificateAuthority, FILE_BYTES_MAX, ISSUED_DIRECTORY,
     IssuedCertificate, KEY_FILE, NodeFile, Passphrase, RevocationReason, Serial, TrustBundle,
     cluster_of,
-    crl::{self, Crl, Revoked, time},
+    crl::{self, Crl, Revoked},
     failed, keys, now, seconds, utc_text,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     transport::tls::{
         files::{self, Access, FileError},
         identity::Parts,
-        leaf::{self, Leaf, utc},
+        leaf::{self, Leaf, time, utc},
         node_key::{fingerprint, pem, private_key_pem},
     },
 };

@@ -13,14 +13,14 @@ use rcgen::{
 use zeroize::Zeroizing;
 
 use super::{
-    BACKDATED, CaError, CertificateAuthority, CertificateRequest, DAY, KeyKind, Serial, crl::time,
-    date, failed, now, random_serial, seconds,
+    BACKDATED, CaError, CertificateAuthority, CertificateRequest, DAY, KeyKind, Serial, date,
+    failed, now, random_serial, seconds,
 };
 use crate::{
     proto::id::NodeId,
     transport::tls::{
         files::{self, Access, FileError},
-        leaf::{sha256, utc},
+        leaf::{sha256, time, utc},
         name,
         node_key::private_key_pem,
     },

@@ -34,10 +34,7 @@ pub use self::{
     request::CertificateRequest,
     serial::Serial,
 };
-pub(super) use self::{
-    crl::{parse as parse_crl, time},
-    request::describe_key,
-};
+pub(super) use self::{crl::parse as parse_crl, request::describe_key};
 use super::{files::FileError, leaf::utc, node_key::pem};
 use crate::proto::handshake::check_cluster;
 

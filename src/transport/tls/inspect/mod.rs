@@ -20,9 +20,9 @@ pub use self::{
     live::{LiveError, Shown, look},
 };
 use super::{
-    ca::{CaError, CertificateRequest, Crl, Serial, cluster_of, describe_key, time},
+    ca::{CaError, CertificateRequest, Crl, Serial, cluster_of, describe_key},
     files,
-    leaf::{self, Leaf, sha256},
+    leaf::{self, Leaf, sha256, time},
     node_key::fingerprint,
 };
 use crate::proto::id::NodeId;
