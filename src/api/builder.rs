@@ -237,6 +237,10 @@ impl NodeBuilder {
     /// Who may do what here. Default: see [`Policy`]. [`Node::set_policy`] replaces it later.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = Some(policy);
+        #[cfg(feature = "tls")]
+        {
+            self.sources.policy = None;
+        }
         self
     }
     /// A rule besides the policy, which stays when that is replaced.

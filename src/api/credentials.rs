@@ -20,6 +20,7 @@ use super::{
 use crate::proto::policy::Policy;
 use crate::{
     proto::handshake::Secrets,
+    runtime::transport::Transport,
     transport::tls::{
         FileError, Identity, IdentityError, ReplaceError, SecretSourceError, TlsTransport, crl_text,
     },
@@ -127,13 +128,16 @@ impl Node {
     /// certificates it revokes end within 10 s. `false`: one that is as new is there already.
     ///
     /// # Errors
-    /// [`ReplaceError::Crl`], [`ReplaceError::SecretMode`], [`ReplaceError::NoMesh`].
+    /// [`ReplaceError::Crl`], [`ReplaceError::SecretMode`], [`ReplaceError::NoMesh`]. Where the text holds several lists,
+    /// those that are not at fault have been taken.
     pub fn add_crl(&self, pem: &str) -> Result<bool, ReplaceError> {
-        let taken = self.live()?.transport.add_crls(pem)?;
-        if taken {
+        let transport = &self.live()?.transport;
+        let before = transport.generation();
+        let taken = transport.add_crls(pem);
+        if transport.generation() != before {
             self.credentials_changed();
         }
-        Ok(taken)
+        taken
     }
 
     /// The certificate that this node proves itself with now; `None` in secret mode and without a mesh.

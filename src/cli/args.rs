@@ -122,7 +122,7 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Let every member of the mesh administer this node: set and remove entries of the database that it owns (portmesh db set
-    /// --on, portmesh db remove). The same as a rule with admin = true for everybody in the policy, where single nodes can be
+    /// --on, portmesh db remove), and have its files reread (portmesh reload). The same as a rule with admin = true for everybody in the policy, where single nodes can be
     /// named; without either nobody can [env: PORTMESH_DB_ADMIN]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     db_admin: Option<bool>,

@@ -123,13 +123,16 @@ impl TlsTransport {
     /// Likewise, all CRLs of a text in PEM; `true`: at least one is newer than what was there.
     ///
     /// # Errors
-    /// As [`Self::add_crl`]; those before the one at fault have been taken.
+    /// As [`Self::add_crl`], of the first one at fault; all others have been taken.
     pub fn add_crls(&self, pem: &str) -> Result<bool, ReplaceError> {
-        let mut taken = false;
+        let (mut taken, mut failed) = (false, None);
         for der in crl::parse(pem).map_err(ReplaceError::Crl)? {
-            taken |= self.held.add_crl(&der)?;
+            match self.held.add_crl(&der) {
+                Ok(newer) => taken |= newer,
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(taken)
+        failed.map_or(Ok(taken), Err)
     }
 
     /// The newest CRL of each CA that revokes anything, in PEM, in the order of the digests of the CAs' keys.

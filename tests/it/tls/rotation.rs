@@ -221,6 +221,20 @@ async fn a_revoked_certificate_ends_its_links_alone_and_does_not_get_back_in() {
 }
 
 #[tokio::test]
+async fn a_list_of_another_ca_does_not_hold_up_the_one_beside_it() {
+    let (mint, other) = (Mint::new("test CA"), Mint::new("other CA"));
+    let with_crl = |node: &str, serial| identity(&(pem(&mint, node, serial) + &mint.crl(&[])));
+    let a = certified("a", with_crl("a", 1), None).await;
+    let _b = certified("b", with_crl("b", 2), Some(&a)).await;
+    linked(&a, "b").await;
+    let began = Instant::now();
+    let both = other.crl_numbered(9, &[2]) + &mint.crl_numbered(7, &[2]);
+    assert!(matches!(a.add_crl(&both), Err(ReplaceError::Crl(_))));
+    until(&a, "b", "the revoked one is gone", |link| link.is_none()).await;
+    assert!(began.elapsed() < CLOSED + Duration::from_secs(5));
+}
+
+#[tokio::test]
 async fn a_ca_is_rolled_over_with_both_in_the_bundle_and_no_link_is_lost() {
     let (old, new) = (Mint::new("old CA"), Mint::new("new CA"));
     let both = |mint: &Mint, other: &Mint, node: &str, serial| {
