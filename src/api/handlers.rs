@@ -2,7 +2,7 @@
 
 use std::{
     any::{Any, TypeId},
-    hash::{BuildHasher, Hash, Hasher, RandomState},
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -199,13 +199,16 @@ fn lock<S>(handlers: &Mutex<Handlers<S>>) -> MutexGuard<'_, Handlers<S>> {
 
 /// How many tables a node keeps for the next port that is made with the same handlers. A program rarely has more kinds
 /// of ports; one that has pays for it in memory.
-const KEPT: u64 = 64;
+const KEPT_MAX: u64 = 64;
+
+/// A table, with the hash of what it is.
+type Kept = (u64, Arc<dyn Any + Send + Sync>);
 
 /// The tables of the ports of one node that can be shared.
 #[derive(Default)]
 pub(crate) struct SharedTables {
     hasher: RandomState,
-    kept: Mutex<Vec<Option<(u64, Arc<dyn Any + Send + Sync>)>>>,
+    kept: Mutex<Vec<Option<Kept>>>,
 }
 
 impl SharedTables {
@@ -215,10 +218,8 @@ impl SharedTables {
             return Table::own(handlers);
         };
         let flags = (handlers.ignore_unhandled, handlers.ignore_bad);
-        let mut hasher = self.hasher.build_hasher();
-        (TypeId::of::<S>(), &kinds, flags).hash(&mut hasher);
-        let hash = hasher.finish();
-        let at = (hash % KEPT) as usize;
+        let hash = self.hasher.hash_one((TypeId::of::<S>(), &kinds, flags));
+        let at = (hash % KEPT_MAX) as usize;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Some((of, table))) = kept.get(at)
             && *of == hash
@@ -233,7 +234,7 @@ impl SharedTables {
         handlers.tags.shrink_to_fit();
         let table = Arc::new(Table::Shared(handlers));
         if kept.is_empty() {
-            kept.resize_with(KEPT as usize, || None);
+            kept.resize_with(KEPT_MAX as usize, || None);
         }
         if let Some(place) = kept.get_mut(at) {
             *place = Some((hash, table.clone()));
