@@ -1,6 +1,7 @@
 //! What a handler is, how it can end, and how handlers of many types are kept together.
 
 use std::{
+    any::TypeId,
     future::Future,
     marker::PhantomData,
     sync::{Mutex, PoisonError},
@@ -165,6 +166,12 @@ where
 /// A handler whose types nobody knows any more but the state's.
 pub(crate) trait Erased<S>: Send + Sync {
     fn call<'a>(&self, state: &'a mut S, cx: &'a Context, message: Message) -> Step<'a>;
+
+    /// Which handler it is, where its type says all of it: it holds nothing, and nothing happens when it is dropped.
+    /// Ports can share such a handler.
+    fn kind(&self) -> Option<TypeId> {
+        None
+    }
 }
 
 /// Whether a handler takes the whole message or what follows its tag.
@@ -196,10 +203,14 @@ impl<F, A, P> AsyncHandler<F, A, P> {
 
 impl<S: 'static, A, F, P> Erased<S> for AsyncHandler<F, A, P>
 where
-    F: for<'a> Handler<'a, S, A> + Send + Sync,
+    F: for<'a> Handler<'a, S, A> + Send + Sync + 'static,
     A: FromMessage + Send + 'static,
     P: Part,
 {
+    fn kind(&self) -> Option<TypeId> {
+        (size_of::<F>() == 0 && !std::mem::needs_drop::<F>()).then(TypeId::of::<Self>)
+    }
+
     fn call<'a>(&self, state: &'a mut S, cx: &'a Context, message: Message) -> Step<'a> {
         match P::take(message, cx.limits()) {
             Err(fault) => Step::Done(Err(fault)),

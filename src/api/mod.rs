@@ -14,6 +14,7 @@ pub mod db;
 pub mod error;
 pub mod events;
 pub mod handler;
+mod handlers;
 mod host;
 pub(crate) mod inner;
 pub mod members;

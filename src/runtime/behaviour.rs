@@ -87,7 +87,7 @@ pub trait Behaviour: Send + 'static {
     /// Handles one thing. A panic, here or in the future, is taken for [`Fault::Die`].
     fn handle<'a>(&'a mut self, port: &'a Arc<PortCell>, incoming: Incoming) -> Step<'a>;
     /// Where the messages come from that follow, until said otherwise.
-    fn origin(&mut self, _origin: Origin) {}
+    fn origin(&mut self, _port: &Arc<PortCell>, _origin: Origin) {}
     /// Nothing waits any more: let go of what is only needed at work.
     fn rest(&mut self) {}
 }

@@ -160,10 +160,11 @@ async fn handle_batch(
                 }
                 if *told != Some(link) {
                     *told = Some(link);
-                    behaviour.origin(match link {
+                    let origin = match link {
                         Some(link) => Origin::Link(link, registry.node_of(link)),
                         None => Origin::Local,
-                    });
+                    };
+                    behaviour.origin(cell, origin);
                 }
                 (Incoming::Message(message), Some(link))
             }
