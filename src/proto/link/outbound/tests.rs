@@ -25,7 +25,7 @@ fn up(limits: &Limits, window: usize) -> Outbound {
         format: Format::cbor(),
         frame_bytes_max: limits.frame_bytes_max,
         message_bytes_max: limits.message_bytes_max,
-        keepalive: Duration::from_secs(3600),
+        keepalive: Keepalive::new(Duration::from_secs(3600), 0, Duration::ZERO),
     };
     out.activate(terms, window, at(0));
     out
