@@ -92,7 +92,7 @@ impl<W> Peer<W> {
         message: Message,
         now: Now,
     ) -> Result<Wake, SendRefused> {
-        let message = self.admit(message)?;
+        let message = self.admit(port, message)?;
         let watch = false;
         self.out.push(port, Item::Send { message, watch }, now);
         Ok(self.wake())
@@ -110,7 +110,7 @@ impl<W> Peer<W> {
         watch: W,
         now: Now,
     ) -> Result<(WatchId, Wake), (SendRefused, W)> {
-        let message = match self.admit(message) {
+        let message = match self.admit(port, message) {
             Ok(message) => message,
             Err(refused) => return Err((refused, watch)),
         };
@@ -157,7 +157,7 @@ impl<W> Peer<W> {
         args: Message,
         now: Now,
     ) -> Result<Wake, SendRefused> {
-        let args = self.admit(args)?;
+        let args = self.admit(port, args)?;
         let function = function.into();
         self.out.push(port, Item::Spawn { function, args }, now);
         Ok(self.wake())
@@ -178,12 +178,12 @@ impl<W> Peer<W> {
         self.out.db_room()
     }
 
-    /// Whether a message of that size would be accepted now; for [awaiting] senders. They are told by
+    /// Whether a message of that size to that port would be accepted now; for [awaiting] senders. They are told by
     /// [`Transmit::room`], and have to try again after [`Self::close`] too.
     ///
     /// [awaiting]: SendRefused::Full
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.out.has_room(bytes)
+    pub fn has_room(&mut self, port: &PortName, bytes: usize) -> bool {
+        self.out.has_room(port, bytes)
     }
 
     /// Whether all that was accepted has been transmitted, and the peer has dealt with it and holds none of it for a
@@ -395,7 +395,7 @@ impl<W> Peer<W> {
         }
     }
 
-    fn admit(&mut self, message: Message) -> Result<Message, SendRefused> {
+    fn admit(&mut self, port: &PortName, message: Message) -> Result<Message, SendRefused> {
         let bytes = message.encoded_len();
         if let Some(terms) = self.out.terms()
             && bytes > terms.message_bytes_max
@@ -403,8 +403,7 @@ impl<W> Peer<W> {
             let max = terms.message_bytes_max;
             return Err(SendRefused::TooLarge { message, max });
         }
-        if !self.out.has_room(bytes) {
-            self.out.starve();
+        if !self.out.has_room(port, bytes) {
             return Err(SendRefused::Full(message));
         }
         Ok(message)
