@@ -14,6 +14,7 @@ use super::{
     control::Control,
     downs::Downs,
     frame::{FRAME_BYTES_MIN, Frame, LENGTH_BYTES},
+    keepalive::Keepalive,
     lane::{self, Entry, Item, Lanes, Place},
     window::{LaneIndex, Lie, Window},
 };
@@ -24,8 +25,14 @@ use crate::proto::{
     message::Message,
 };
 
+mod blocked;
 mod rest;
 mod serve;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use blocked::Waiting;
+use blocked::{Blocked, Need};
 
 /// The fast path stops when so many bytes are ready for the writer.
 const READY_BYTES: usize = 64 << 10;
@@ -41,8 +48,8 @@ pub(crate) struct Terms {
     pub(crate) frame_bytes_max: usize,
     /// The largest message that the peer takes, in its CBOR form.
     pub(crate) message_bytes_max: usize,
-    /// A PING goes out when nothing else did for this long.
-    pub(crate) keepalive: Duration,
+    /// When a PING goes out because nothing else did.
+    pub(crate) keepalive: Keepalive,
 }
 
 /// See the module.
@@ -56,7 +63,7 @@ pub(crate) struct Outbound {
     ready: Vec<u8>,
     lanes: Lanes,
     ring: VecDeque<LaneIndex>,
-    blocked: Vec<LaneIndex>,
+    blocked: Blocked,
     /// When kills that wait end their wait.
     kills: BTreeSet<(Duration, LaneIndex)>,
     partials: usize,
@@ -68,11 +75,13 @@ pub(crate) struct Outbound {
     acks: usize,
     lost: Vec<(PortName, String)>,
     db: Backlog,
-    last_sent: Duration,
     /// When the last frame of a lane went out, or the link came up.
     last_lane: Duration,
     /// Nothing goes out in lanes: the peer was asked whether the link may end, or that is agreed.
     is_quiet: bool,
+    /// Turns that lanes had.
+    #[cfg(test)]
+    turns: u64,
 }
 
 /// What waits in the lane of the database.
@@ -97,7 +106,7 @@ impl Outbound {
             ready: Vec::new(),
             lanes: Lanes::default(),
             ring: VecDeque::new(),
-            blocked: Vec::new(),
+            blocked: Blocked::default(),
             kills: BTreeSet::new(),
             partials: 0,
             queued_bytes: 0,
@@ -111,9 +120,10 @@ impl Outbound {
                 starved: false,
                 broken: None,
             },
-            last_sent: Duration::ZERO,
             last_lane: Duration::ZERO,
             is_quiet: false,
+            #[cfg(test)]
+            turns: 0,
         }
     }
 
@@ -126,7 +136,6 @@ impl Outbound {
             .max(FRAME_BYTES_MIN);
         self.window = Window::new(window);
         self.terms = Some(terms);
-        self.last_sent = now.mono;
         self.last_lane = now.mono;
     }
 
@@ -289,6 +298,7 @@ impl Outbound {
         };
         lane.asks -= 1;
         self.leave(&entry);
+        self.retry(index);
         self.schedule(index);
         true
     }
@@ -312,16 +322,6 @@ impl Outbound {
             }
             Place::Idle => self.lanes.tidy(index),
             Place::Ring | Place::Blocked => {}
-        }
-    }
-
-    /// There is room in the window: what waited for it may try again.
-    fn unblock(&mut self) {
-        for index in std::mem::take(&mut self.blocked) {
-            if let Some(lane) = self.lanes.get(index) {
-                lane.place = Place::Ring;
-                self.ring.push_back(index);
-            }
         }
     }
 
@@ -357,9 +357,10 @@ impl Outbound {
             if let Some(lane) = self.lanes.get(index) {
                 self.window.free(&mut lane.share, cost);
             }
+            self.retry(index);
             self.lanes.tidy(index);
         }
-        self.unblock();
+        self.admit_first();
         result
     }
 
@@ -392,8 +393,9 @@ impl Outbound {
         if let Some(lane) = self.lanes.get(index) {
             self.window.resume(&mut lane.share, bytes)?;
         }
+        self.retry(index);
         self.schedule(index);
-        self.unblock();
+        self.admit_first();
         Ok(())
     }
 
@@ -432,6 +434,7 @@ impl Outbound {
                 generation: None,
             });
         }
+        self.retry(index);
         self.schedule(index);
     }
 

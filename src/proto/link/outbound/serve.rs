@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{DB_BACKLOG_MAX, Outbound, PARTIALS_MAX, write};
+use super::{DB_BACKLOG_MAX, Need, Outbound, PARTIALS_MAX, write};
 use crate::proto::{
     limits::Now,
     link::{
@@ -17,7 +17,7 @@ impl Outbound {
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
         let terms = self.terms.as_ref()?;
         [
-            Some(self.last_sent + terms.keepalive),
+            Some(terms.keepalive.due()),
             self.control.poll_timeout(),
             self.downs.poll_timeout(),
             self.kills.first().map(|&(deadline, _)| deadline),
@@ -46,15 +46,15 @@ impl Outbound {
                 break;
             };
             self.serve(index, buf, now);
+            self.admit();
             self.last_lane = now.mono;
         }
         self.downs.transmit(buf, now);
-        if let Some(terms) = &self.terms {
+        if let Some(terms) = &mut self.terms {
             if buf.len() > start {
-                self.last_sent = now.mono;
-            } else if self.last_sent + terms.keepalive <= now.mono {
+                terms.keepalive.sent(now.mono);
+            } else if terms.keepalive.ping(now.mono) {
                 Frame::Ping(now.mono.as_nanos() as u64).encode(buf);
-                self.last_sent = now.mono;
             }
         }
         let few = self.queued_bytes <= self.limits.outbound_bytes_max / 2
@@ -64,6 +64,34 @@ impl Outbound {
             room: few && std::mem::take(&mut self.starved),
             lost: !self.lost.is_empty() || self.db.broken.is_some(),
             db_room: self.db.bytes <= DB_BACKLOG_MAX / 2 && std::mem::take(&mut self.db.starved),
+        }
+    }
+
+    /// Something has changed for a lane itself: if it waits it may try again.
+    pub(super) fn retry(&mut self, index: LaneIndex) {
+        if let Some(lane) = self.lanes.get(index)
+            && lane.place == Place::Blocked
+        {
+            lane.place = Place::Ring;
+            self.ring.push_back(index);
+            if let Some(waiting) = lane.waiting {
+                self.blocked.leave(index, waiting);
+            }
+        }
+    }
+
+    /// There may be room now: the round is not empty while a lane could go.
+    pub(super) fn admit_first(&mut self) {
+        if self.ring.is_empty() {
+            self.admit();
+        }
+    }
+
+    /// One of the lanes that wait, and could go now, tries again. Called after each turn.
+    pub(super) fn admit(&mut self) {
+        let fragments = self.partials < PARTIALS_MAX;
+        if let Some(index) = self.blocked.next(self.window.room(), fragments) {
+            self.retry(index);
         }
     }
 
@@ -77,10 +105,7 @@ impl Outbound {
                 continue;
             };
             let dropped = lane.end_kill_wait();
-            if lane.place == Place::Blocked {
-                lane.place = Place::Idle;
-                self.blocked.retain(|&other| other != index);
-            }
+            self.retry(index);
             for entry in &dropped {
                 self.leave(entry);
             }
@@ -93,6 +118,10 @@ impl Outbound {
         let (Some(terms), Some(lane)) = (&self.terms, self.lanes.get(index)) else {
             return;
         };
+        #[cfg(test)]
+        {
+            self.turns += 1;
+        }
         lane.place = Place::Idle;
         lane.deficit = lane.deficit.min(0) + terms.frame_bytes_max as i64;
         loop {
@@ -102,15 +131,16 @@ impl Outbound {
             };
             match step {
                 Step::Sent(bytes) => {
+                    lane.waiting = None;
                     lane.deficit -= bytes as i64;
                     if lane.deficit <= 0 {
                         break;
                     }
                 }
-                Step::Blocked => {
+                Step::Blocked(need) => {
                     lane.deficit = 0;
                     lane.place = Place::Blocked;
-                    self.blocked.push(index);
+                    lane.waiting = Some(self.blocked.enter(index, need, lane.waiting));
                     return;
                 }
                 Step::Nothing => {
@@ -166,7 +196,7 @@ impl Outbound {
         let cost = lane::cost(inner);
         let whole = inner + LENGTH_BYTES <= terms.frame_bytes_max;
         if !whole && self.partials >= PARTIALS_MAX {
-            return Step::Blocked;
+            return Step::Blocked(Need::Fragments);
         }
         let taken = if lane.kill_due {
             self.window.take_urgent(&mut lane.share, cost)
@@ -174,7 +204,11 @@ impl Outbound {
             self.window.take(&mut lane.share, cost)
         };
         if !taken {
-            return Step::Blocked;
+            let need = self.window.need(&lane.share, cost, lane.kill_due);
+            return Step::Blocked(match need {
+                Some((bytes, alone)) => Need::Room { bytes, alone },
+                None => Need::Itself,
+            });
         }
         if whole {
             write(buf, &lane.port, &entry.item, inner, now);
@@ -241,9 +275,6 @@ impl Outbound {
         if let Some(generation) = partial.generation {
             self.downs.leave(generation);
         }
-        if self.partials == PARTIALS_MAX {
-            self.unblock();
-        }
         self.partials -= 1;
     }
 }
@@ -251,7 +282,7 @@ impl Outbound {
 /// What became of a lane's try.
 enum Step {
     Sent(usize),
-    Blocked,
+    Blocked(Need),
     Nothing,
 }
 
