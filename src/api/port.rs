@@ -314,7 +314,9 @@ impl<S: Send + 'static> Port<S> {
         A: FromMessage + Send + 'static,
         F: for<'a> Handler<'a, S, A> + Send + Sync + 'static,
     {
-        let old = self.table.lock().set(&tag.to_string(), on(handler));
+        let old = self
+            .table
+            .change(|table| table.set(&tag.to_string(), on(handler)));
         drop(old);
     }
 
@@ -325,13 +327,15 @@ impl<S: Send + 'static> Port<S> {
         O: Outcome + 'static,
         F: FnMut(&mut S, &Context, A) -> O + Send + 'static,
     {
-        let old = self.table.lock().set(&tag.to_string(), on_fn(handler));
+        let old = self
+            .table
+            .change(|table| table.set(&tag.to_string(), on_fn(handler)));
         drop(old);
     }
 
     /// Removes the handler for a tag. `false`: there was none.
     pub fn unset(&self, tag: impl ToString) -> bool {
-        let old = self.table.lock().unset(&tag.to_string());
+        let old = self.table.change(|table| table.unset(&tag.to_string()));
         old.is_some()
     }
 

@@ -2,12 +2,15 @@
 
 use std::{
     any::Any,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use super::{context::Context, handler::Erased, inner::NodeInner, node::Node};
 use crate::{
-    proto::message::Message,
+    proto::message::{Batch, Message},
     runtime::{
         behaviour::{Behaviour, Fault, Incoming, Origin, Step, unhandled},
         port::PortCell,
@@ -94,23 +97,94 @@ impl Handlers<()> {
 struct Stateless(Arc<dyn Erased<()>>);
 
 impl<S> Erased<S> for Stateless {
-    fn call<'a>(&self, _: &'a mut S, cx: &'a Context, message: Message) -> Step<'a> {
+    fn call<'a>(
+        self: Arc<Self>,
+        _: &'a mut S,
+        cx: &'a Context,
+        message: Message,
+        more: More<'a>,
+    ) -> Step<'a> {
         // a leaked `()` takes no memory
-        self.0.call(Box::leak(Box::new(())), cx, message)
+        self.0
+            .clone()
+            .call(Box::leak(Box::new(())), cx, message, more)
     }
 }
 
 /// The handlers, shared by the behaviour and by who changes them.
-pub(crate) struct Table<S>(Mutex<Handlers<S>>);
+pub(crate) struct Table<S> {
+    handlers: Mutex<Handlers<S>>,
+    /// Counts the changes, for who has looked a handler up.
+    changes: AtomicU32,
+}
 
 impl<S> Table<S> {
     pub(crate) fn new(handlers: Handlers<S>) -> Arc<Self> {
-        Arc::new(Table(Mutex::new(handlers)))
+        Arc::new(Table {
+            handlers: Mutex::new(handlers),
+            changes: AtomicU32::new(0),
+        })
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Handlers<S>> {
+    fn lock(&self) -> MutexGuard<'_, Handlers<S>> {
         // no handler runs under it
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.handlers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the handlers, from the next message on.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Handlers<S>) -> T) -> T {
+        let mut handlers = self.lock();
+        self.changes.fetch_add(1, Ordering::Release);
+        change(&mut handlers)
+    }
+}
+
+/// What a [`Table`] is to the messages behind one that is handled.
+trait Rules: Sync {
+    fn changes(&self) -> u32;
+    fn ignore_bad(&self) -> bool;
+}
+
+impl<S> Rules for Table<S> {
+    fn changes(&self) -> u32 {
+        self.changes.load(Ordering::Acquire)
+    }
+    fn ignore_bad(&self) -> bool {
+        self.lock().ignore_bad
+    }
+}
+
+/// The messages that came with one and go to the same handler, so that it need not be looked up, nor room be made for its
+/// future, once a message.
+pub(crate) struct More<'a>(Option<Run<'a>>);
+
+struct Run<'a> {
+    batch: &'a mut Batch,
+    tag: Box<str>,
+    port: &'a PortCell,
+    rules: &'a dyn Rules,
+    changes: u32,
+}
+
+impl More<'_> {
+    /// The next of them. None as well where something else comes first: a kill, other handlers.
+    pub(crate) fn next(&mut self) -> Option<Message> {
+        let run = self.0.as_mut()?;
+        if run.port.is_urgent() || run.rules.changes() != run.changes {
+            return None;
+        }
+        run.batch.next_if_tagged(&run.tag)
+    }
+
+    /// What is to be done about a message that is not what its handler asks for: nothing, where the port ignores them.
+    pub(crate) fn bad(&self, fault: Fault) -> Result<(), Fault> {
+        match (&self.0, fault) {
+            (Some(run), Fault::BadMessage(text)) if run.rules.ignore_bad() => {
+                tracing::trace!(text, "bad message ignored");
+                Ok(())
+            }
+            (_, fault) => Err(fault),
+        }
     }
 }
 
@@ -144,54 +218,94 @@ impl<S: Send + 'static> Equipped<S> {
     }
 }
 
-impl<S: Send + 'static> Behaviour for Equipped<S> {
-    fn handle<'a>(&'a mut self, port: &'a Arc<PortCell>, incoming: Incoming) -> Step<'a> {
+impl<S: Send + 'static> Equipped<S> {
+    /// Makes the context where there is none.
+    fn enter(&mut self, port: &Arc<PortCell>) {
         if self.context.is_none() {
-            self.context = self
-                .node
-                .upgrade()
-                .map(|node| Context::new(Node::from_inner(node), port.clone()));
+            let node = self.node.upgrade();
+            self.context = node.map(|node| Context::new(Node::from_inner(node), port.clone()));
         }
+    }
+
+    /// Hands a message to its handler, and those behind it that are for the same one.
+    fn take<'a>(
+        &'a mut self,
+        port: &'a PortCell,
+        message: Message,
+        batch: Option<&'a mut Batch>,
+    ) -> Step<'a> {
         let Some(cx) = &mut self.context else {
-            return Step::Done(Err(Fault::Die("the node is gone".into())));
+            return Step::Done(Err(node_gone()));
         };
-        match (&incoming, &self.origin) {
-            (Incoming::Work(_), _) => cx.origin = Origin::Local,
-            (Incoming::Message(_), origin) if cx.origin != *origin => cx.origin = origin.clone(),
-            _ => {}
+        if cx.origin != self.origin {
+            cx.origin = self.origin.clone();
         }
         let cx = &*cx;
-        match incoming {
-            Incoming::Message(message) => {
-                let tag = match message.tag(cx.limits()) {
-                    Ok(tag) => tag,
-                    Err(e) => {
-                        return bad(&self.table, Err(Fault::BadMessage(e.to_string())));
-                    }
-                };
-                let handler = self.table.lock().get(tag.as_deref());
-                drop(tag);
-                match handler {
-                    Some(handler) => match handler.call(&mut self.state, cx, message) {
-                        Step::Done(result) => bad(&self.table, result),
-                        later @ Step::Later(_) => later,
-                    },
-                    None if self.table.lock().ignore_unhandled => {
-                        tracing::trace!(port = %port.id(), %message, "unhandled message ignored");
-                        Step::Done(Ok(()))
-                    }
-                    None => Step::Done(Err(unhandled(&message, cx.limits()))),
-                }
-            }
-            Incoming::Work(work) => match work.downcast::<PlainWork>() {
-                Ok(work) => Step::Later((work.0)(cx)),
-                Err(work) => match work.downcast::<StateWork<S>>() {
-                    Ok(work) => (work.0)(&mut self.state, cx),
-                    Err(_) => Step::Done(Err(Fault::Die(
-                        "work for a port with another type of state".into(),
-                    ))),
-                },
+        let table = &*self.table;
+        let tag = match message.tag(cx.limits()) {
+            Ok(tag) => tag,
+            Err(e) => return bad(table, Err(Fault::BadMessage(e.to_string()))),
+        };
+        // before the look, so that a change that comes right after is seen
+        let changes = table.changes();
+        let handler = table.lock().get(tag.as_deref());
+        let run = match (&tag, batch) {
+            (Some(tag), Some(batch)) if !batch.is_empty() => Some(Run {
+                tag: tag.as_ref().into(),
+                batch,
+                port,
+                rules: table,
+                changes,
+            }),
+            _ => None,
+        };
+        drop(tag);
+        match handler {
+            Some(handler) => match handler.call(&mut self.state, cx, message, More(run)) {
+                Step::Done(result) => bad(table, result),
+                later @ Step::Later(_) => later,
             },
+            None if table.lock().ignore_unhandled => {
+                tracing::trace!(port = %port.id(), %message, "unhandled message ignored");
+                Step::Done(Ok(()))
+            }
+            None => Step::Done(Err(unhandled(&message, cx.limits()))),
+        }
+    }
+}
+
+fn node_gone() -> Fault {
+    Fault::Die("the node is gone".into())
+}
+
+impl<S: Send + 'static> Behaviour for Equipped<S> {
+    fn handle<'a>(&'a mut self, port: &'a Arc<PortCell>, incoming: Incoming) -> Step<'a> {
+        self.enter(port);
+        let work = match incoming {
+            Incoming::Message(message) => return self.take(port, message, None),
+            Incoming::Work(work) => work,
+        };
+        let Some(cx) = &mut self.context else {
+            return Step::Done(Err(node_gone()));
+        };
+        cx.origin = Origin::Local;
+        let cx = &*cx;
+        match work.downcast::<PlainWork>() {
+            Ok(work) => Step::Later((work.0)(cx)),
+            Err(work) => match work.downcast::<StateWork<S>>() {
+                Ok(work) => (work.0)(&mut self.state, cx),
+                Err(_) => Step::Done(Err(Fault::Die(
+                    "work for a port with another type of state".into(),
+                ))),
+            },
+        }
+    }
+
+    fn handle_batch<'a>(&'a mut self, port: &'a Arc<PortCell>, batch: &'a mut Batch) -> Step<'a> {
+        self.enter(port);
+        match batch.next() {
+            Some(message) => self.take(port, message, Some(batch)),
+            None => Step::Done(Ok(())),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::proto::{
         lane,
         reassembly::Reassembly,
     },
-    message::{Message, Reason},
+    message::{Batch, Message, Reason},
     policy::{Denial, PeerPolicy},
 };
 
@@ -387,8 +387,8 @@ impl<P: Ports> Session<P> {
                     self.ordered(&name, Item::Watch { cost: 0 }, cx);
                 }
                 let target = self.target(&name, cx);
-                let batch = VecDeque::from([Message::from_wire(own(payload), format)]);
-                self.hand_over(&name, target, batch, 1, cx);
+                let batch = Batch::one(own(payload), format);
+                self.hand_over(&name, target, batch, cx);
             }
             Frame::Spawn {
                 name,
