@@ -6,8 +6,8 @@ use super::{
     context::Context,
     handler::{Erased, Failure, Part, Whole, settle},
     message::FromMessage,
+    more::More,
     port::PortBuilder,
-    table::More,
 };
 use crate::{proto::message::Message, runtime::behaviour::Step};
 
@@ -62,7 +62,7 @@ struct ActorHandler;
 
 impl<T: Actor> Erased<T> for ActorHandler {
     fn call<'a>(
-        self: Arc<Self>,
+        &'a self,
         actor: &'a mut T,
         cx: &'a Context,
         message: Message,

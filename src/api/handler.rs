@@ -1,12 +1,13 @@
 //! What a handler is, how it can end, and how handlers of many types are kept together.
 
 use std::{
+    any::TypeId,
     future::Future,
     marker::PhantomData,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
-use super::{context::Context, message::FromMessage, table::More};
+use super::{context::Context, message::FromMessage, more::More};
 use crate::{
     proto::{
         limits::Limits,
@@ -166,12 +167,18 @@ where
 pub(crate) trait Erased<S>: Send + Sync {
     /// Handles a message and then `more`.
     fn call<'a>(
-        self: Arc<Self>,
+        &'a self,
         state: &'a mut S,
         cx: &'a Context,
         message: Message,
         more: More<'a>,
     ) -> Step<'a>;
+
+    /// Which handler it is, where its type says all of it: it holds nothing, and nothing happens when it is dropped.
+    /// Ports can share such a handler.
+    fn kind(&self) -> Option<TypeId> {
+        None
+    }
 }
 
 /// Whether a handler takes the whole message or what follows its tag.
@@ -207,8 +214,12 @@ where
     A: FromMessage + Send + 'static,
     P: Part,
 {
+    fn kind(&self) -> Option<TypeId> {
+        (size_of::<F>() == 0 && !std::mem::needs_drop::<F>()).then(TypeId::of::<Self>)
+    }
+
     fn call<'a>(
-        self: Arc<Self>,
+        &'a self,
         state: &'a mut S,
         cx: &'a Context,
         message: Message,
@@ -218,6 +229,7 @@ where
             Err(fault) => return Step::Done(Err(fault)),
             Ok(args) => args,
         };
+        // one future for all of them: room is made for it once
         Step::Later(Box::pin(async move {
             loop {
                 settle((self.0)(&mut *state, cx, args).await)?;
@@ -251,7 +263,7 @@ where
     P: Part,
 {
     fn call<'a>(
-        self: Arc<Self>,
+        &'a self,
         state: &'a mut S,
         cx: &'a Context,
         message: Message,

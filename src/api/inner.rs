@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::handlers::SharedTables;
 use crate::runtime::{db::DbHost, mesh::Mesh, registry::Registry};
 
 /// See the module.
 pub(crate) struct NodeInner {
     pub(super) registry: Arc<Registry>,
     pub(super) db: Arc<DbHost>,
+    pub(super) tables: SharedTables,
     pub(super) mesh: OnceLock<Arc<Mesh<Registry>>>,
     #[cfg(feature = "tls")]
     pub(super) live: OnceLock<super::credentials::Live>,

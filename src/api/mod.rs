@@ -14,11 +14,13 @@ pub mod db;
 pub mod error;
 pub mod events;
 pub mod handler;
+mod handlers;
 mod host;
 pub(crate) mod inner;
 pub mod members;
 pub mod message;
 pub mod monitor;
+mod more;
 pub mod node;
 mod node_port;
 #[cfg(feature = "config")]

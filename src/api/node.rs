@@ -88,6 +88,7 @@ impl Node {
             inner: Arc::new(NodeInner {
                 registry,
                 db,
+                tables: Default::default(),
                 mesh: OnceLock::new(),
                 #[cfg(feature = "tls")]
                 live: OnceLock::new(),

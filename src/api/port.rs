@@ -1,6 +1,6 @@
 //! Ports: how they are made, and the handle on a living one.
 
-use std::{any::Any, fmt, future::Future, sync::Arc};
+use std::{any::Any, fmt, future::Future, marker::PhantomData, sync::Arc};
 
 use super::{
     context::Context,
@@ -8,9 +8,10 @@ use super::{
     handler::{
         Args, AsyncHandler, Erased, Handler, OnDeath, Outcome, SyncHandler, Whole, Work, settle,
     },
+    handlers::{Handlers, Table},
     message::FromMessage,
     node::Node,
-    table::{Equipped, Handlers, StateWork, Table, typed},
+    table::{Equipped, StateWork},
 };
 use crate::{
     proto::{
@@ -173,7 +174,7 @@ impl<S: Send + 'static> PortBuilder<S> {
 
     fn mailbox_mut(&mut self) -> &mut MailboxLimits {
         let default = self.node.registry().mailbox_limits();
-        self.mailbox.get_or_insert(default)
+        self.mailbox.get_or_insert_with(|| **default)
     }
 
     /// How many messages may wait, and how many bytes (P8). A message over the bytes passes when nothing else waits.
@@ -204,22 +205,20 @@ impl<S: Send + 'static> PortBuilder<S> {
     /// (In an init function: the new port has these handlers from when that function returns. On a node that is shut
     /// down, the port is dead.)
     #[doc(alias = "port")]
-    pub fn open(mut self) -> Port<S> {
-        self.handlers.shrink();
-        let table = Table::new(self.handlers);
+    pub fn open(self) -> Port<S> {
+        let table = self.node.inner().tables.table(self.handlers);
         let weak = self.node.downgrade();
         let behaviour = Box::new(Equipped::new(self.state, table.clone(), weak));
         let registry = self.node.registry();
         let cell = match self.place {
             Place::New(id) => {
                 let id = id.unwrap_or_else(|| registry.next_id());
-                let limits = self.mailbox.unwrap_or_else(|| registry.mailbox_limits());
-                match registry.open(id, limits, behaviour, Some(table.clone())) {
+                match registry.open(id, self.mailbox, behaviour, Some(table)) {
                     Ok(cell) | Err(cell) => cell,
                 }
             }
             Place::This(cell) => {
-                cell.succeed(behaviour, table.clone(), self.mailbox);
+                cell.succeed(behaviour, table, self.mailbox);
                 cell
             }
         };
@@ -229,7 +228,7 @@ impl<S: Send + 'static> PortBuilder<S> {
         Port {
             node: self.node,
             cell,
-            table,
+            state: PhantomData,
         }
     }
 }
@@ -266,7 +265,7 @@ impl<S> fmt::Debug for PortBuilder<S> {
 pub struct Port<S> {
     node: Node,
     cell: Arc<PortCell>,
-    table: Arc<Table<S>>,
+    state: PhantomData<fn(S) -> S>,
 }
 
 impl<S> Clone for Port<S> {
@@ -274,17 +273,21 @@ impl<S> Clone for Port<S> {
         Port {
             node: self.node.clone(),
             cell: self.cell.clone(),
-            table: self.table.clone(),
+            state: PhantomData,
         }
     }
 }
 
 impl<S: Send + 'static> Port<S> {
     pub(crate) fn of(node: Node, cell: Arc<PortCell>) -> Result<Self, WrongState> {
-        let table = cell.table().and_then(typed::<S>).ok_or(WrongState {
+        Table::<S>::of(&cell).ok_or(WrongState {
             expected: std::any::type_name::<S>(),
         })?;
-        Ok(Port { node, cell, table })
+        Ok(Port {
+            node,
+            cell,
+            state: PhantomData,
+        })
     }
 
     /// Its address, to be sent to, printed, and sent along.
@@ -307,6 +310,11 @@ impl<S: Send + 'static> Port<S> {
         self.cell.waiting().0
     }
 
+    fn set_handler(&self, tag: &str, handler: Arc<dyn Erased<S>>) {
+        let old = Table::change(&self.cell, |handlers| handlers.set(tag, handler));
+        drop(old);
+    }
+
     /// Adds or replaces the handler for a tag, from the next message on (P5). See [`PortBuilder::on`].
     #[doc(alias = "rcv")]
     pub fn set<A, F>(&self, tag: impl ToString, handler: F)
@@ -314,10 +322,7 @@ impl<S: Send + 'static> Port<S> {
         A: FromMessage + Send + 'static,
         F: for<'a> Handler<'a, S, A> + Send + Sync + 'static,
     {
-        let old = self
-            .table
-            .change(|table| table.set(&tag.to_string(), on(handler)));
-        drop(old);
+        self.set_handler(&tag.to_string(), on(handler));
     }
 
     /// Likewise, with a function that does not await and may capture. See [`PortBuilder::on_fn`].
@@ -327,16 +332,14 @@ impl<S: Send + 'static> Port<S> {
         O: Outcome + 'static,
         F: FnMut(&mut S, &Context, A) -> O + Send + 'static,
     {
-        let old = self
-            .table
-            .change(|table| table.set(&tag.to_string(), on_fn(handler)));
-        drop(old);
+        self.set_handler(&tag.to_string(), on_fn(handler));
     }
 
     /// Removes the handler for a tag. `false`: there was none.
     pub fn unset(&self, tag: impl ToString) -> bool {
-        let old = self.table.change(|table| table.unset(&tag.to_string()));
-        old.is_some()
+        let tag = tag.to_string();
+        let old = Table::<S>::change(&self.cell, |handlers| handlers.unset(&tag));
+        old.flatten().is_some()
     }
 
     /// Runs work in the port's context: with its state, one at a time with its handlers, behind what waits in its

@@ -10,9 +10,10 @@ use std::{
 use super::{
     context::Init,
     handler::{Outcome, settle},
+    handlers::{Handlers, Table},
     inner::NodeInner,
     message::FromMessage,
-    table::{Equipped, Handlers, PlainWork, Table},
+    table::{Equipped, PlainWork},
 };
 use crate::{
     proto::{
@@ -91,6 +92,8 @@ where
 pub(crate) struct Spawnable<F, A> {
     init: Arc<F>,
     node: Arc<std::sync::OnceLock<Weak<NodeInner>>>,
+    /// What a port has before its init function gave it handlers: none.
+    table: Arc<Table<()>>,
     args: PhantomData<fn(A)>,
 }
 
@@ -99,6 +102,7 @@ impl<F, A> Spawnable<F, A> {
         Spawnable {
             init: Arc::new(init),
             node,
+            table: Table::own(Handlers::default()),
             args: PhantomData,
         }
     }
@@ -111,7 +115,7 @@ where
 {
     fn init(&self, args: Message) -> (Box<dyn Behaviour>, Box<dyn Any + Send>) {
         let node = self.node.get().cloned().unwrap_or_default();
-        let behaviour = Equipped::new((), Table::new(Handlers::default()), node);
+        let behaviour = Equipped::new((), self.table.clone(), node);
         let init = self.init.clone();
         let work = PlainWork(Box::new(move |cx| {
             let cx = Init::new(cx.clone());

@@ -1,14 +1,15 @@
-//! The handlers of a port, which change while it lives, and the behaviour that uses them.
+//! The behaviour of a port: a state, and handlers that work on it.
 
-use std::{
-    any::Any,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU32, Ordering},
-    },
+use std::sync::{Arc, Weak};
+
+use super::{
+    context::Context,
+    handler::Erased,
+    handlers::{Found, Table},
+    inner::NodeInner,
+    more::More,
+    node::Node,
 };
-
-use super::{context::Context, handler::Erased, inner::NodeInner, node::Node};
 use crate::{
     proto::message::{Batch, Message},
     runtime::{
@@ -17,176 +18,6 @@ use crate::{
         transport::BoxFuture,
     },
 };
-
-/// Handlers by tag. Most ports have few, so that a sorted list is both small and quick.
-pub(crate) struct Handlers<S> {
-    tags: Vec<(Box<str>, Arc<dyn Erased<S>>)>,
-    pub(crate) other: Option<Arc<dyn Erased<S>>>,
-    pub(crate) ignore_unhandled: bool,
-    pub(crate) ignore_bad: bool,
-}
-
-impl<S> Default for Handlers<S> {
-    fn default() -> Self {
-        Handlers {
-            tags: Vec::new(),
-            other: None,
-            ignore_unhandled: false,
-            ignore_bad: false,
-        }
-    }
-}
-
-impl<S> Handlers<S> {
-    fn place(&self, tag: &str) -> Result<usize, usize> {
-        self.tags
-            .binary_search_by(|(name, _)| name.as_ref().cmp(tag))
-    }
-
-    /// Adds or replaces. The old one comes back, to be dropped elsewhere.
-    pub(crate) fn set(
-        &mut self,
-        tag: &str,
-        handler: Arc<dyn Erased<S>>,
-    ) -> Option<Arc<dyn Erased<S>>> {
-        match self.place(tag) {
-            Ok(at) => self
-                .tags
-                .get_mut(at)
-                .map(|(_, old)| std::mem::replace(old, handler)),
-            Err(at) => {
-                self.tags.insert(at, (tag.into(), handler));
-                None
-            }
-        }
-    }
-
-    pub(crate) fn unset(&mut self, tag: &str) -> Option<Arc<dyn Erased<S>>> {
-        self.place(tag).ok().map(|at| self.tags.remove(at).1)
-    }
-
-    fn get(&self, tag: Option<&str>) -> Option<Arc<dyn Erased<S>>> {
-        tag.and_then(|tag| self.place(tag).ok())
-            .and_then(|at| self.tags.get(at))
-            .map(|(_, handler)| handler.clone())
-            .or_else(|| self.other.clone())
-    }
-
-    pub(crate) fn shrink(&mut self) {
-        self.tags.shrink_to_fit();
-    }
-}
-
-impl Handlers<()> {
-    /// The same handlers, for a port with another state, which they do not see.
-    pub(crate) fn adapt<S: 'static>(self) -> Handlers<S> {
-        let adapt = |handler| Arc::new(Stateless(handler)) as Arc<dyn Erased<S>>;
-        Handlers {
-            tags: self
-                .tags
-                .into_iter()
-                .map(|(tag, handler)| (tag, adapt(handler)))
-                .collect(),
-            other: self.other.map(adapt),
-            ignore_unhandled: self.ignore_unhandled,
-            ignore_bad: self.ignore_bad,
-        }
-    }
-}
-
-struct Stateless(Arc<dyn Erased<()>>);
-
-impl<S> Erased<S> for Stateless {
-    fn call<'a>(
-        self: Arc<Self>,
-        _: &'a mut S,
-        cx: &'a Context,
-        message: Message,
-        more: More<'a>,
-    ) -> Step<'a> {
-        // a leaked `()` takes no memory
-        self.0
-            .clone()
-            .call(Box::leak(Box::new(())), cx, message, more)
-    }
-}
-
-/// The handlers, shared by the behaviour and by who changes them.
-pub(crate) struct Table<S> {
-    handlers: Mutex<Handlers<S>>,
-    /// Counts the changes, for who has looked a handler up.
-    changes: AtomicU32,
-}
-
-impl<S> Table<S> {
-    pub(crate) fn new(handlers: Handlers<S>) -> Arc<Self> {
-        Arc::new(Table {
-            handlers: Mutex::new(handlers),
-            changes: AtomicU32::new(0),
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Handlers<S>> {
-        // no handler runs under it
-        self.handlers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the handlers, from the next message on.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Handlers<S>) -> T) -> T {
-        let mut handlers = self.lock();
-        self.changes.fetch_add(1, Ordering::Release);
-        change(&mut handlers)
-    }
-}
-
-/// What a [`Table`] is to the messages behind one that is handled.
-trait Rules: Sync {
-    fn changes(&self) -> u32;
-    fn ignore_bad(&self) -> bool;
-}
-
-impl<S> Rules for Table<S> {
-    fn changes(&self) -> u32 {
-        self.changes.load(Ordering::Acquire)
-    }
-    fn ignore_bad(&self) -> bool {
-        self.lock().ignore_bad
-    }
-}
-
-/// The messages that came with one and go to the same handler, so that it need not be looked up, nor room be made for its
-/// future, once a message.
-pub(crate) struct More<'a>(Option<Run<'a>>);
-
-struct Run<'a> {
-    batch: &'a mut Batch,
-    tag: Box<str>,
-    port: &'a PortCell,
-    rules: &'a dyn Rules,
-    changes: u32,
-}
-
-impl More<'_> {
-    /// The next of them. None as well where something else comes first: a kill, other handlers.
-    pub(crate) fn next(&mut self) -> Option<Message> {
-        let run = self.0.as_mut()?;
-        if run.port.is_urgent() || run.rules.changes() != run.changes {
-            return None;
-        }
-        run.batch.next_if_tagged(&run.tag)
-    }
-
-    /// What is to be done about a message that is not what its handler asks for: nothing, where the port ignores them.
-    pub(crate) fn bad(&self, fault: Fault) -> Result<(), Fault> {
-        match (&self.0, fault) {
-            (Some(run), Fault::BadMessage(text)) if run.rules.ignore_bad() => {
-                tracing::trace!(text, "bad message ignored");
-                Ok(())
-            }
-            (_, fault) => Err(fault),
-        }
-    }
-}
 
 type WithState<S> = dyn for<'a> FnOnce(&'a mut S, &'a Context) -> Step<'a> + Send;
 type WithoutState = dyn FnOnce(&Context) -> BoxFuture<'static, Result<(), Fault>> + Send;
@@ -202,8 +33,16 @@ pub(crate) struct Equipped<S> {
     state: S,
     table: Arc<Table<S>>,
     node: Weak<NodeInner>,
-    context: Option<Context>,
+    /// `None` while nothing is to be done: a port that rests is small.
+    work: Option<Box<AtWork<S>>>,
+}
+
+struct AtWork<S> {
+    context: Context,
+    /// Where messages come from. The context says another while it is no message that is handled.
     origin: Origin,
+    /// The handler at work, where only this port has it: it may be replaced meanwhile.
+    handler: Option<Arc<dyn Erased<S>>>,
 }
 
 impl<S: Send + 'static> Equipped<S> {
@@ -212,64 +51,79 @@ impl<S: Send + 'static> Equipped<S> {
             state,
             table,
             node,
-            context: None,
-            origin: Origin::Local,
+            work: None,
         }
     }
 }
 
-impl<S: Send + 'static> Equipped<S> {
-    /// Makes the context where there is none.
-    fn enter(&mut self, port: &Arc<PortCell>) {
-        if self.context.is_none() {
-            let node = self.node.upgrade();
-            self.context = node.map(|node| Context::new(Node::from_inner(node), port.clone()));
-        }
+/// What is needed at work, made if it is not there. `None`: the node is gone.
+fn at_work<'a, S>(
+    work: &'a mut Option<Box<AtWork<S>>>,
+    node: &Weak<NodeInner>,
+    port: &Arc<PortCell>,
+) -> Option<&'a mut AtWork<S>> {
+    if work.is_none() {
+        let node = Node::from_inner(node.upgrade()?);
+        *work = Some(Box::new(AtWork {
+            context: Context::new(node, port.clone()),
+            origin: Origin::Local,
+            handler: None,
+        }));
     }
+    work.as_deref_mut()
+}
 
+impl<S: Send + 'static> Equipped<S> {
     /// Hands a message to its handler, and those behind it that are for the same one.
     fn take<'a>(
         &'a mut self,
-        port: &'a PortCell,
+        port: &'a Arc<PortCell>,
         message: Message,
         batch: Option<&'a mut Batch>,
     ) -> Step<'a> {
-        let Some(cx) = &mut self.context else {
+        if let Some(table) = port.new_table() {
+            self.table = table;
+        }
+        let Equipped {
+            state,
+            table,
+            node,
+            work,
+        } = self;
+        let Some(AtWork {
+            context,
+            origin,
+            handler,
+        }) = at_work(work, node, port)
+        else {
             return Step::Done(Err(node_gone()));
         };
-        if cx.origin != self.origin {
-            cx.origin = self.origin.clone();
+        if context.origin != *origin {
+            context.origin = origin.clone();
         }
-        let cx = &*cx;
-        let table = &*self.table;
+        let (cx, table) = (&*context, &**table);
         let tag = match message.tag(cx.limits()) {
             Ok(tag) => tag,
             Err(e) => return bad(table, Err(Fault::BadMessage(e.to_string()))),
         };
-        // before the look, so that a change that comes right after is seen
-        let changes = table.changes();
-        let handler = table.lock().get(tag.as_deref());
-        let run = match (&tag, batch) {
-            (Some(tag), Some(batch)) if !batch.is_empty() => Some(Run {
-                tag: tag.as_ref().into(),
-                batch,
-                port,
-                rules: table,
-                changes,
-            }),
-            _ => None,
+        let found = match table.get(tag.as_deref()) {
+            Some(Found::Shared(found)) => Some(found),
+            Some(Found::Own(own)) => Some(&**handler.insert(own)),
+            None => None,
         };
-        drop(tag);
-        match handler {
-            Some(handler) => match handler.call(&mut self.state, cx, message, More(run)) {
-                Step::Done(result) => bad(table, result),
-                later @ Step::Later(_) => later,
-            },
-            None if table.lock().ignore_unhandled => {
+        let Some(found) = found else {
+            drop(tag);
+            if table.ignores_unhandled() {
                 tracing::trace!(port = %port.id(), %message, "unhandled message ignored");
-                Step::Done(Ok(()))
+                return Step::Done(Ok(()));
             }
-            None => Step::Done(Err(unhandled(&message, cx.limits()))),
+            return Step::Done(Err(unhandled(&message, cx.limits())));
+        };
+        let more = More::new(tag.as_deref(), batch, port, table);
+        drop(tag);
+        match found.call(state, cx, message, more) {
+            Step::Done(result) => bad(table, result),
+            later @ Step::Later(_) => later,
         }
     }
 }
@@ -280,16 +134,15 @@ fn node_gone() -> Fault {
 
 impl<S: Send + 'static> Behaviour for Equipped<S> {
     fn handle<'a>(&'a mut self, port: &'a Arc<PortCell>, incoming: Incoming) -> Step<'a> {
-        self.enter(port);
         let work = match incoming {
             Incoming::Message(message) => return self.take(port, message, None),
             Incoming::Work(work) => work,
         };
-        let Some(cx) = &mut self.context else {
+        let Some(AtWork { context, .. }) = at_work(&mut self.work, &self.node, port) else {
             return Step::Done(Err(node_gone()));
         };
-        cx.origin = Origin::Local;
-        let cx = &*cx;
+        context.origin = Origin::Local;
+        let cx = &*context;
         match work.downcast::<PlainWork>() {
             Ok(work) => Step::Later((work.0)(cx)),
             Err(work) => match work.downcast::<StateWork<S>>() {
@@ -302,35 +155,31 @@ impl<S: Send + 'static> Behaviour for Equipped<S> {
     }
 
     fn handle_batch<'a>(&'a mut self, port: &'a Arc<PortCell>, batch: &'a mut Batch) -> Step<'a> {
-        self.enter(port);
         match batch.next() {
             Some(message) => self.take(port, message, Some(batch)),
             None => Step::Done(Ok(())),
         }
     }
 
-    fn origin(&mut self, origin: Origin) {
-        self.origin = origin;
+    fn origin(&mut self, port: &Arc<PortCell>, origin: Origin) {
+        if let Some(work) = at_work(&mut self.work, &self.node, port) {
+            work.origin = origin;
+        }
     }
 
     fn rest(&mut self) {
-        self.context = None;
+        self.work = None;
     }
 }
 
 /// A message that is not what its handler asks for: passed on, unless the port ignores them. A handler decodes before
 /// it does anything, so that this is known at once.
-fn bad<S>(table: &Table<S>, result: Result<(), Fault>) -> Step<'static> {
+fn bad<S: 'static>(table: &Table<S>, result: Result<(), Fault>) -> Step<'static> {
     match result {
-        Err(Fault::BadMessage(text)) if table.lock().ignore_bad => {
+        Err(Fault::BadMessage(text)) if table.ignores_bad() => {
             tracing::trace!(text, "bad message ignored");
             Step::Done(Ok(()))
         }
         result => Step::Done(result),
     }
-}
-
-/// The table of a port whose state is an `S`.
-pub(crate) fn typed<S: 'static>(table: Arc<dyn Any + Send + Sync>) -> Option<Arc<Table<S>>> {
-    table.downcast().ok()
 }

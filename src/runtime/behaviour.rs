@@ -90,7 +90,7 @@ pub trait Behaviour: Send + 'static {
     /// fault, and where the port [has something else to do](PortCell::is_urgent); what is left is asked for again.
     fn handle_batch<'a>(&'a mut self, port: &'a Arc<PortCell>, batch: &'a mut Batch) -> Step<'a>;
     /// Where the messages come from that follow, until said otherwise.
-    fn origin(&mut self, _origin: Origin) {}
+    fn origin(&mut self, _port: &Arc<PortCell>, _origin: Origin) {}
     /// Nothing waits any more: let go of what is only needed at work.
     fn rest(&mut self) {}
 }

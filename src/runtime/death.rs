@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use super::{
@@ -132,31 +132,22 @@ impl Registry {
 
     /// All ports die; there are no new ones from now on.
     pub fn close(&self, reason: &Reason) {
-        self.closed.store(true, Ordering::Release);
-        for shard in &self.shards {
-            let targets: Vec<Target> = {
-                let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-                shard.values().cloned().collect()
-            };
-            for target in targets {
-                match target {
-                    Target::Port(cell) => {
-                        self.die(&cell, reason.clone());
-                    }
-                    Target::Reply(cell) => {
-                        let answer = Answer::Died(reason.clone());
-                        self.end_reply(&cell, Some(answer), reason);
-                    }
-                }
+        self.map.close(|target| match target {
+            Target::Port(cell) => {
+                self.die(&cell, reason.clone());
             }
-        }
+            Target::Reply(cell) => {
+                let answer = Answer::Died(reason.clone());
+                self.end_reply(&cell, Some(answer), reason);
+            }
+        });
         // a node that never started has ports whose tasks still wait for that
         self.release();
     }
 
     /// Whether [`Self::close`] was called.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.map.is_closed()
     }
 
     pub(super) fn count_lost(&self, cell: &PortCell, count: u64) {

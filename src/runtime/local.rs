@@ -286,14 +286,14 @@ impl Registry {
         let Some((behaviour, work)) = made else {
             return Err(Reason::die(format_args!("{function} panicked")));
         };
-        let limits = self.mailbox_limits();
+        let limits = self.mailbox_limits().clone();
         let cell = PortCell::new(id, limits, behaviour, None, by, true);
         {
             let mut inner = cell.lock();
             inner.mailbox.push_control(Item::Work(work));
             inner.running = true;
         }
-        if !self.insert(cell.name(), Target::Port(cell.clone())) {
+        if !self.insert(Target::Port(cell.clone())) {
             let remains = cell.lock().bury();
             shielded("dropping a port", || drop(remains));
             return Err(if self.is_closed() {

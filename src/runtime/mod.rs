@@ -32,6 +32,7 @@ mod links;
 mod listen;
 pub mod local;
 pub mod mesh;
+mod names;
 mod places;
 pub mod policy;
 pub mod port;

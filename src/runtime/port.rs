@@ -87,11 +87,13 @@ impl Watchers {
 pub struct PortCell {
     id: PortId,
     /// The node that spawned it over a link.
-    spawned_by: Option<NodeId>,
+    spawned_by: Option<Box<NodeId>>,
     /// There is something in `kill`, `stop` or `dead` that the runner must see before it goes on.
     urgent: AtomicBool,
     /// `broken` is not empty, or was not a moment ago.
     may_be_broken: AtomicBool,
+    /// `table` was replaced since the behaviour last looked.
+    has_new_table: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -271,7 +273,7 @@ impl Inner {
 impl PortCell {
     pub(crate) fn new(
         id: PortId,
-        limits: MailboxLimits,
+        limits: Arc<MailboxLimits>,
         behaviour: Box<dyn Behaviour>,
         table: Option<Arc<dyn Any + Send + Sync>>,
         spawned_by: Option<NodeId>,
@@ -279,9 +281,10 @@ impl PortCell {
     ) -> Arc<Self> {
         Arc::new(PortCell {
             id,
-            spawned_by,
+            spawned_by: spawned_by.map(Box::new),
             urgent: AtomicBool::new(false),
             may_be_broken: AtomicBool::new(false),
+            has_new_table: AtomicBool::new(false),
             inner: Mutex::new(Inner {
                 mailbox: Mailbox::new(limits),
                 behaviour: Some(behaviour),
@@ -309,7 +312,7 @@ impl PortCell {
 
     /// The node that spawned it over a link, if one did.
     pub fn spawned_by(&self) -> Option<&NodeId> {
-        self.spawned_by.as_ref()
+        self.spawned_by.as_deref()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -403,6 +406,40 @@ impl PortCell {
         self.lock().table.clone()
     }
 
+    /// Whether whoever has looked a handler up has to look again.
+    pub(crate) fn has_new_table(&self) -> bool {
+        self.has_new_table.load(Ordering::Acquire)
+    }
+
+    /// The handlers were changed.
+    pub(crate) fn note_new_table(&self) {
+        self.has_new_table.store(true, Ordering::Release);
+    }
+
+    /// The handlers, if they were replaced since they were last taken here, for the behaviour that knows their type.
+    pub fn new_table<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        if !self.has_new_table.load(Ordering::Acquire) {
+            return None;
+        }
+        let inner = self.lock();
+        let table = inner.table.clone()?.downcast().ok()?;
+        self.has_new_table.store(false, Ordering::Release);
+        Some(table)
+    }
+
+    /// Puts what `change` makes of the handlers in their place; it runs under the port's lock. The behaviour takes them
+    /// before the next message. Here are those from before; `None`: nothing changed, or the port is dead.
+    pub fn replace_table(
+        &self,
+        change: impl FnOnce(&Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        let mut inner = self.lock();
+        let table = change(inner.table.as_ref()?)?;
+        let old = inner.table.replace(table);
+        self.has_new_table.store(true, Ordering::Release);
+        old
+    }
+
     /// From inside the port's init function: what handles everything from when that function returns.
     /// `false`: the port is dead.
     pub fn succeed(
@@ -441,6 +478,6 @@ mod tests {
 
     #[test]
     fn what_every_port_has_is_small() {
-        assert!(size_of::<PortCell>() <= 256, "{}", size_of::<PortCell>());
+        assert!(size_of::<PortCell>() <= 200, "{}", size_of::<PortCell>());
     }
 }

@@ -1,13 +1,12 @@
-//! All ports of a node: a map in shards, so that no message takes a lock of the whole node.
+//! All ports of a node, and what they share.
 
 use std::{
     any::Any,
     collections::{HashMap, VecDeque},
     fmt,
-    hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -16,11 +15,13 @@ use tokio::{
     sync::{Notify, broadcast},
 };
 
+pub use super::names::Target;
 use super::{
     LinkSink,
     behaviour::{Behaviour, shielded},
     events::NodeEvent,
     failed::Failed,
+    names::Names,
     port::{Item, PortCell},
     registered::Registered,
     reply::{Answer, ReplyCell},
@@ -36,7 +37,6 @@ use crate::proto::{
     ports::mailbox::{MailboxLimits, Overflow},
 };
 
-const SHARDS: usize = 64;
 /// Links that are gone and whose messages may still wait somewhere.
 const PAST_LINKS_MAX: usize = 1024;
 const EVENTS_MAX: usize = 1024;
@@ -69,30 +69,20 @@ impl fmt::Debug for RegistryConfig {
     }
 }
 
-/// What a name leads to.
-#[derive(Debug, Clone)]
-pub enum Target {
-    /// A port.
-    Port(Arc<PortCell>),
-    /// The reply port of a call.
-    Reply(Arc<ReplyCell>),
-}
-
 /// See the module.
 pub struct Registry {
     me: Weak<Registry>,
     pub(super) config: RegistryConfig,
     names: PortNames,
     runtime: Handle,
-    hasher: RandomState,
-    pub(super) shards: Vec<RwLock<HashMap<PortName, Target>>>,
-    count: AtomicUsize,
+    pub(super) map: Names,
+    /// What a mailbox is bounded by unless its port says otherwise.
+    mailbox: Arc<MailboxLimits>,
     pub(super) failed: Mutex<Failed>,
     links: OnceLock<Weak<dyn LinkSink>>,
     nodes: RwLock<Nodes>,
     released: AtomicBool,
     release: Notify,
-    pub(super) closed: AtomicBool,
     pub(super) lost: AtomicU64,
     pub(super) events: broadcast::Sender<NodeEvent>,
 }
@@ -109,20 +99,23 @@ impl Registry {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn new(config: RegistryConfig) -> Arc<Self> {
+        let mailbox = Arc::new(MailboxLimits {
+            bytes_max: config.limits.mailbox_bytes_max,
+            count_max: config.limits.mailbox_count_max,
+            overflow: Overflow::PushBack,
+        });
         Arc::new_cyclic(|me| Registry {
             me: me.clone(),
             names: PortNames::new(config.incarnation),
             config,
             runtime: Handle::current(),
-            hasher: RandomState::new(),
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            count: AtomicUsize::new(0),
+            map: Names::new(),
+            mailbox,
             failed: Mutex::default(),
             links: OnceLock::new(),
             nodes: RwLock::default(),
             released: AtomicBool::new(false),
             release: Notify::new(),
-            closed: AtomicBool::new(false),
             lost: AtomicU64::new(0),
             events: broadcast::channel(EVENTS_MAX).0,
         })
@@ -149,12 +142,8 @@ impl Registry {
     }
 
     /// What a mailbox is bounded by unless its port says otherwise.
-    pub fn mailbox_limits(&self) -> MailboxLimits {
-        MailboxLimits {
-            bytes_max: self.config.limits.mailbox_bytes_max,
-            count_max: self.config.limits.mailbox_count_max,
-            overflow: Overflow::PushBack,
-        }
+    pub fn mailbox_limits(&self) -> &Arc<MailboxLimits> {
+        &self.mailbox
     }
 
     /// A name that was never given before.
@@ -179,7 +168,7 @@ impl Registry {
 
     /// Living ports, reply ports included.
     pub fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.map.count()
     }
 
     /// Messages that were accepted here and then dropped.
@@ -199,56 +188,33 @@ impl Registry {
 
     // --- the map ---
 
-    fn shard(&self, name: &str) -> Option<&RwLock<HashMap<PortName, Target>>> {
-        let hash = self.hasher.hash_one(name);
-        // the map inside uses the low bits of another hash
-        self.shards.get((hash >> 57) as usize % SHARDS)
-    }
-
     /// What that name leads to now.
     pub fn find(&self, name: &str) -> Option<Target> {
-        let shard = self.shard(name)?;
-        let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(name).cloned()
+        self.map.find(name)
     }
 
     /// `false`: the name is taken, or the node is shut down.
-    pub(super) fn insert(&self, name: &PortName, target: Target) -> bool {
-        let Some(shard) = self.shard(name.as_str()) else {
-            return false;
-        };
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-        if self.closed.load(Ordering::Acquire) || shard.contains_key(name.as_str()) {
-            return false;
-        }
-        shard.insert(name.clone(), target);
-        self.count.fetch_add(1, Ordering::Relaxed);
-        true
+    pub(super) fn insert(&self, target: Target) -> bool {
+        self.map.insert(target)
     }
 
     pub(super) fn remove(&self, name: &PortName) {
-        if let Some(shard) = self.shard(name.as_str()) {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            let gone = shard.remove(name.as_str());
-            drop(shard);
-            if gone.is_some() {
-                self.count.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
+        self.map.remove(name.as_str());
     }
 
     // --- birth ---
 
-    /// A new port of that name. `Err`: the name is taken or the node is shut down, and here is the port, dead.
+    /// A new port of that name; `limits`: of its mailbox, where they are its own. `Err`: the name is taken or the node is shut down, and here is the port, dead.
     pub fn open(
         &self,
         id: PortId,
-        limits: MailboxLimits,
+        limits: Option<MailboxLimits>,
         behaviour: Box<dyn Behaviour>,
         table: Option<Arc<dyn Any + Send + Sync>>,
     ) -> Result<Arc<PortCell>, Arc<PortCell>> {
+        let limits = limits.map_or_else(|| self.mailbox.clone(), Arc::new);
         let cell = PortCell::new(id, limits, behaviour, table, None, false);
-        if self.insert(cell.name(), Target::Port(cell.clone())) {
+        if self.insert(Target::Port(cell.clone())) {
             Ok(cell)
         } else {
             let remains = cell.lock().bury();
@@ -264,7 +230,7 @@ impl Registry {
     /// A reply port, and what it brings.
     pub fn open_reply(&self) -> Option<(Arc<ReplyCell>, tokio::sync::oneshot::Receiver<Answer>)> {
         let (cell, from) = ReplyCell::new(self.next_id());
-        self.insert(cell.id().name(), Target::Reply(cell.clone()))
+        self.insert(Target::Reply(cell.clone()))
             .then_some((cell, from))
     }
 

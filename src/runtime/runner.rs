@@ -149,7 +149,7 @@ async fn handle_batch(
                 batch.pop_front();
                 continue;
             }
-            tell_origin(registry, behaviour, told, Some(link));
+            tell_origin(registry, cell, behaviour, told, Some(link));
             let behaviour = &mut **behaviour;
             let step = caught(move || behaviour.handle_batch(cell, messages));
             (step, Some(Some(link)))
@@ -162,7 +162,7 @@ async fn handle_batch(
                     continue;
                 }
                 Some(Item::Message(message)) => {
-                    tell_origin(registry, behaviour, told, None);
+                    tell_origin(registry, cell, behaviour, told, None);
                     (Incoming::Message(message), Some(None))
                 }
                 Some(Item::Work(work)) => (Incoming::Work(work), None),
@@ -198,16 +198,18 @@ fn caught<T>(step: impl FnOnce() -> T) -> std::thread::Result<T> {
 /// Tells the behaviour where the messages come from that follow, where that is not what it was told last.
 fn tell_origin(
     registry: &Registry,
+    cell: &Arc<PortCell>,
     behaviour: &mut Box<dyn Behaviour>,
     told: &mut Option<Option<LinkId>>,
     link: Option<LinkId>,
 ) {
     if *told != Some(link) {
         *told = Some(link);
-        behaviour.origin(match link {
+        let origin = match link {
             Some(link) => Origin::Link(link, registry.node_of(link)),
             None => Origin::Local,
-        });
+        };
+        behaviour.origin(cell, origin);
     }
 }
 

@@ -83,7 +83,7 @@ impl Batch {
         self.first.map(|len| len as usize)
     }
     /// Bytes of each.
-    pub(crate) fn lens(&self) -> impl Iterator<Item = usize> {
+    pub fn lens(&self) -> impl Iterator<Item = usize> {
         let lens = self.first.iter().chain(self.rest.as_slice());
         lens.map(|&len| len as usize)
     }

@@ -26,6 +26,8 @@ pub(super) enum Target<T> {
 pub(super) struct Run<T> {
     pub(super) name: PortName,
     pub(super) target: Target<T>,
+    /// What the frames of further messages of it begin with, behind their length.
+    pub(super) head: Vec<u8>,
     /// Where the payloads are in what was read.
     pub(super) payloads: Vec<Range<usize>>,
 }

@@ -1,6 +1,6 @@
 //! A bounded mailbox (P8): what waits for one port.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::proto::link::LinkId;
 
@@ -41,8 +41,15 @@ pub struct Mailbox<T> {
     queue: VecDeque<Entry<T>>,
     bytes: usize,
     count: usize,
-    limits: MailboxLimits,
-    waiting: Vec<LinkId>,
+    /// Those of most mailboxes are the same.
+    limits: Arc<MailboxLimits>,
+    /// Nearly always none, so it takes a word and not three.
+    waiting: Option<Box<Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    links: Vec<LinkId>,
 }
 
 /// What waits, and what it counts for: a control item for nothing.
@@ -55,13 +62,13 @@ struct Entry<T> {
 
 impl<T> Mailbox<T> {
     /// An empty one.
-    pub fn new(limits: MailboxLimits) -> Self {
+    pub fn new(limits: impl Into<Arc<MailboxLimits>>) -> Self {
         Mailbox {
             queue: VecDeque::new(),
             bytes: 0,
             count: 0,
-            limits,
-            waiting: Vec::new(),
+            limits: limits.into(),
+            waiting: None,
         }
     }
     /// Whether there is room for a message of that many bytes.
@@ -123,19 +130,25 @@ impl<T> Mailbox<T> {
     }
     /// That link holds messages for this port and wants to hear when there is room.
     pub fn wait_for_room(&mut self, link: LinkId) {
-        if !self.waiting.contains(&link) {
-            self.waiting.push(link);
+        let links = &mut self.waiting.get_or_insert_default().links;
+        if !links.contains(&link) {
+            links.push(link);
         }
     }
     /// The links to be told, once, when at least half of the room is free again.
     pub fn take_waiting(&mut self) -> Vec<LinkId> {
         let roomy =
             self.bytes <= self.limits.bytes_max / 2 && self.count <= self.limits.count_max / 2;
-        if self.waiting.is_empty() || !roomy {
-            Vec::new()
+        if roomy {
+            self.no_longer_waiting()
         } else {
-            std::mem::take(&mut self.waiting)
+            Vec::new()
         }
+    }
+    fn no_longer_waiting(&mut self) -> Vec<LinkId> {
+        self.waiting
+            .take()
+            .map_or_else(Vec::new, |waiting| waiting.links)
     }
     /// Messages that wait.
     pub fn count(&self) -> usize {
@@ -160,8 +173,8 @@ impl<T> Mailbox<T> {
         }
     }
     /// Other bounds from now on. What waits already stays.
-    pub fn set_limits(&mut self, limits: MailboxLimits) {
-        self.limits = limits;
+    pub fn set_limits(&mut self, limits: impl Into<Arc<MailboxLimits>>) {
+        self.limits = limits.into();
     }
     /// Everything that waits, when the port dies; and the links that waited.
     pub fn close(&mut self) -> (Vec<T>, Vec<LinkId>) {
@@ -169,7 +182,7 @@ impl<T> Mailbox<T> {
         self.count = 0;
         (
             self.queue.drain(..).map(|entry| entry.item).collect(),
-            std::mem::take(&mut self.waiting),
+            self.no_longer_waiting(),
         )
     }
 }

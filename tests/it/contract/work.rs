@@ -55,6 +55,70 @@ async fn handlers_come_and_go_while_the_port_lives_also_by_themselves() {
 
 // P5
 #[tokio::test(start_paused = true)]
+async fn ports_made_alike_do_not_share_changes_of_their_handlers() {
+    let world = World::local(plain).await;
+    let node = &world.near;
+    let notes = Notes::new();
+    let open = || {
+        let port = node.port().state(notes.clone()).on(
+            "learn",
+            async |_: &mut Notes, cx: &Context, text: String| {
+                cx.handle::<Notes>()?.set_fn(
+                    "tell",
+                    move |notes: &mut Notes, _: &Context, n: u64| {
+                        notes.note(format!("{text} {n}"));
+                    },
+                );
+                Ok::<(), Failure>(())
+            },
+        );
+        port.on("tell", async |notes: &mut Notes, _: &Context, n: u64| {
+            notes.note(format!("untaught {n}"));
+        })
+        .open()
+    };
+    let (one, two) = (open(), open());
+    node.send(one.id(), ("learn", "taught")).unwrap();
+    node.send(one.id(), ("tell", 1)).unwrap();
+    assert_eq!(notes.next().await, "taught 1");
+    node.send(two.id(), ("tell", 2)).unwrap();
+    assert_eq!(notes.next().await, "untaught 2");
+    let three = open();
+    node.send(three.id(), ("tell", 3)).unwrap();
+    assert_eq!(notes.next().await, "untaught 3");
+    assert!(two.unset("tell"));
+    node.send(three.id(), ("tell", 4)).unwrap();
+    assert_eq!(notes.next().await, "untaught 4");
+    // without the handler it is a message that nobody takes
+    let death = node.monitor(two.id()).death();
+    node.send(two.id(), ("tell", 5)).unwrap();
+    assert_eq!(death.await.tag(), Some("unhandled_message"));
+    assert!(!two.unset("tell"));
+    assert!(one.is_alive() && three.is_alive());
+}
+
+// P5
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_held_is_dropped_with_it() {
+    let world = World::local(plain).await;
+    let held = Arc::new(());
+    let holder = held.clone();
+    let port = world
+        .near
+        .port()
+        .on_fn("x", move |(): &mut (), _: &Context, (): ()| {
+            let _ = &holder;
+        })
+        .open();
+    world.near.send(port.id(), "x").unwrap();
+    settle().await;
+    assert_eq!(Arc::strong_count(&held), 2);
+    port.set("x", async |(): &mut (), _: &Context, (): ()| {});
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+// P5
+#[tokio::test(start_paused = true)]
 async fn handlers_of_another_state_are_refused() {
     let world = World::local(plain).await;
     let notes = Notes::new();

@@ -6,7 +6,7 @@ use super::{Cx, Delivery, Ports, Session, port_name, refused, send_head};
 use crate::proto::{
     close::CloseReason,
     id::PortName,
-    link::lane,
+    link::{frame::Frame, lane},
     message::Batch,
     node::{
         held::{HeldPort, Item},
@@ -17,7 +17,7 @@ use crate::proto::{
 };
 
 impl<P: Ports> Session<P> {
-    /// A SEND whose payload is there in what was read. It joins the run, or ends it and begins the next.
+    /// A SEND whose payload is there in what was read. It ends the run and begins the next.
     pub(super) fn run(
         &mut self,
         run: &mut Option<Run<P::Port>>,
@@ -28,20 +28,23 @@ impl<P: Ports> Session<P> {
         cx: &mut Cx<'_, P>,
     ) -> Result<(), CloseReason> {
         self.check_size(payload.len())?;
-        if let Some(run) = run
-            && run.name.as_str() == port
-        {
-            run.payloads.push(payload);
-            return Ok(());
-        }
         self.end_run(run, data, cx);
         let name = port_name(port)?;
         if watch {
             self.ordered(&name, Item::Watch { cost: 0 }, cx);
         }
+        let mut head = Vec::with_capacity(send_head(&name));
+        let watch = false;
+        let payload_less = Frame::Send {
+            watch,
+            port,
+            payload: &[],
+        };
+        payload_less.encode_inner(&mut head);
         *run = Some(Run {
             target: self.target(&name, cx),
             name,
+            head,
             payloads: vec![payload],
         });
         Ok(())
