@@ -1,8 +1,10 @@
 //! The commands `portmesh` and `portmesh-cert`: flags, exit codes, output, one file a subcommand.
 
 mod args;
+mod bench;
 mod ca;
 mod cert;
+mod children;
 mod cmd;
 mod exit;
 mod log;
@@ -11,11 +13,12 @@ mod orders;
 mod output;
 mod remote;
 mod signals;
+mod throwaway;
 mod values;
 
-pub use self::cert::main as cert_main;
+pub use self::{bench::bench_main, cert::main as cert_main};
 
-use std::{future::Future, process::ExitCode};
+use std::{ffi::OsString, future::Future, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -63,11 +66,19 @@ enum Command {
     /// One node of the demo
     #[command(hide = true)]
     DemoNode(cmd::demo::NodeArgs),
+    Bench(bench::Args),
+    /// The other process of the benchmarks
+    #[command(hide = true)]
+    BenchNode(bench::NodeArgs),
 }
 
 /// The command `portmesh`.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    main_with(std::env::args_os())
+}
+
+fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = Cli::parse_from(args);
     let out = Output::new(cli.output.json, cli.output.quiet);
     match cli.command {
         // when its configuration is read
@@ -93,6 +104,8 @@ pub fn main() -> ExitCode {
         Command::Forget(args) => cmd::forget::run(args, out),
         Command::Demo(args) => block_on(cmd::demo::run(args, out)),
         Command::DemoNode(args) => block_on(cmd::demo::run_node(args)),
+        Command::Bench(args) => bench::run(args, out),
+        Command::BenchNode(args) => bench::run_node(args),
     };
     end(outcome, out)
 }

@@ -22,6 +22,11 @@ impl Output {
         }
     }
 
+    /// Whether data is printed as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// One piece of data, in either form. The two must say the same.
     pub(crate) fn data(&self, human: impl std::fmt::Display, json: &Json) {
         let mut out = std::io::stdout().lock();

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::{
     FRAME_COST,
     frame::{Frame, LENGTH_BYTES, kind},
+    outbound::Waiting,
     window::{LaneIndex, Share},
 };
 use crate::proto::{
@@ -233,6 +234,8 @@ pub(crate) struct Lane {
     pub(crate) partial: Option<Partial>,
     pub(crate) share: Share,
     pub(crate) place: Place,
+    /// Where it waits or waited, until something of it goes out.
+    pub(crate) waiting: Option<Waiting>,
     /// What it may still send in its turn; below zero: what it sent too much.
     pub(crate) deficit: i64,
     /// Losses whose monitors have not all fired: nothing new goes out (P2).
@@ -257,6 +260,7 @@ impl Lane {
             partial: None,
             share: Share::default(),
             place: Place::Idle,
+            waiting: None,
             deficit: 0,
             fences: 0,
             ack_owed: false,

@@ -24,8 +24,14 @@ use crate::proto::{
     message::Message,
 };
 
+mod blocked;
 mod rest;
 mod serve;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use blocked::Waiting;
+use blocked::{Blocked, Need};
 
 /// The fast path stops when so many bytes are ready for the writer.
 const READY_BYTES: usize = 64 << 10;
@@ -56,7 +62,7 @@ pub(crate) struct Outbound {
     ready: Vec<u8>,
     lanes: Lanes,
     ring: VecDeque<LaneIndex>,
-    blocked: Vec<LaneIndex>,
+    blocked: Blocked,
     /// When kills that wait end their wait.
     kills: BTreeSet<(Duration, LaneIndex)>,
     partials: usize,
@@ -75,6 +81,9 @@ pub(crate) struct Outbound {
     is_lane_ready: bool,
     /// Nothing goes out in lanes: the peer was asked whether the link may end, or that is agreed.
     is_quiet: bool,
+    /// Turns that lanes had.
+    #[cfg(test)]
+    turns: u64,
 }
 
 /// What waits in the lane of the database.
@@ -99,7 +108,7 @@ impl Outbound {
             ready: Vec::new(),
             lanes: Lanes::default(),
             ring: VecDeque::new(),
-            blocked: Vec::new(),
+            blocked: Blocked::default(),
             kills: BTreeSet::new(),
             partials: 0,
             queued_bytes: 0,
@@ -117,6 +126,8 @@ impl Outbound {
             last_lane: Duration::ZERO,
             is_lane_ready: false,
             is_quiet: false,
+            #[cfg(test)]
+            turns: 0,
         }
     }
 
@@ -293,6 +304,7 @@ impl Outbound {
         };
         lane.asks -= 1;
         self.leave(&entry);
+        self.retry(index);
         self.schedule(index);
         true
     }
@@ -316,16 +328,6 @@ impl Outbound {
             }
             Place::Idle => self.lanes.tidy(index),
             Place::Ring | Place::Blocked => {}
-        }
-    }
-
-    /// There is room in the window: what waited for it may try again.
-    fn unblock(&mut self) {
-        for index in std::mem::take(&mut self.blocked) {
-            if let Some(lane) = self.lanes.get(index) {
-                lane.place = Place::Ring;
-                self.ring.push_back(index);
-            }
         }
     }
 
@@ -361,9 +363,10 @@ impl Outbound {
             if let Some(lane) = self.lanes.get(index) {
                 self.window.free(&mut lane.share, cost);
             }
+            self.retry(index);
             self.lanes.tidy(index);
         }
-        self.unblock();
+        self.admit_first();
         result
     }
 
@@ -396,8 +399,9 @@ impl Outbound {
         if let Some(lane) = self.lanes.get(index) {
             self.window.resume(&mut lane.share, bytes)?;
         }
+        self.retry(index);
         self.schedule(index);
-        self.unblock();
+        self.admit_first();
         Ok(())
     }
 
@@ -436,6 +440,7 @@ impl Outbound {
                 generation: None,
             });
         }
+        self.retry(index);
         self.schedule(index);
     }
 

@@ -32,6 +32,15 @@ impl Share {
     }
 }
 
+/// What is free of a window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// In bytes.
+    pub(crate) free: u64,
+    /// Whether a message may go that it does not count.
+    pub(crate) alone: bool,
+}
+
 /// What a peer said that cannot be.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lie(pub(crate) &'static str);
@@ -63,6 +72,26 @@ impl Window {
             unprocessed: VecDeque::new(),
             messages: 0,
         }
+    }
+
+    /// What is free of it.
+    pub(crate) fn room(&self) -> Room {
+        Room {
+            free: self.size.saturating_sub(self.used),
+            alone: !self.alone,
+        }
+    }
+
+    /// How many bytes have to be free for a message that had to wait, and whether it may go alone instead. `None`: it
+    /// waits for what is under way of its own lane. `urgent`: as by [`Self::take_urgent`].
+    pub(crate) fn need(&self, share: &Share, cost: u64, urgent: bool) -> Option<(u64, bool)> {
+        if share.alone {
+            return None;
+        }
+        let own = share.inflight + share.held;
+        let bytes = own.saturating_add(cost).saturating_mul(4);
+        let bytes = if urgent { bytes.min(cost) } else { bytes };
+        Some((bytes, own == 0))
     }
 
     /// Takes room for one message. `false`: it has to wait.

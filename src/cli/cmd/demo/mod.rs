@@ -1,8 +1,6 @@
 //! `portmesh demo`: the main job on real input, with a worker killed in the middle of it.
 
-mod children;
 mod lines;
-mod member;
 mod plan;
 mod stage;
 mod story;
@@ -21,6 +19,8 @@ use crate::cli::{
     exit::{Exit, Failure, Outcome},
     output::{Output, millis},
 };
+
+const CLUSTER: &str = "demo";
 
 /// Count words on a mesh of four processes, kill one of them meanwhile, and check that nothing is missing
 ///

@@ -9,9 +9,7 @@ use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    Args,
-    children::{Process, TempDir},
-    member,
+    Args, CLUSTER,
     plan::Plan,
     story::Story,
     words::{self, Counts},
@@ -20,9 +18,11 @@ use super::{
 use crate::{
     Context, DbEvent, Monitor, Node, NodeId, PortId, Reason, Watch,
     cli::{
+        children::{Process, TempDir},
         exit::{Exit, Failure, OrExit, Outcome},
         node::{link_json, mode_text},
         output::millis,
+        throwaway::Credentials,
     },
 };
 
@@ -92,9 +92,9 @@ async fn hear_counted(
 impl Stage {
     /// Starts everything and checks who is who.
     pub(super) async fn set(args: &Args, story: &mut Story) -> Outcome<Stage> {
-        let dir = TempDir::new()?;
+        let dir = TempDir::new("demo")?;
         let all: Vec<&str> = [BOSS, SEED].into_iter().chain(WORKERS).collect();
-        let made = member::prepare(dir.path(), args.secret, &all)?;
+        let (credentials, made) = Credentials::create(dir.path(), args.secret, CLUSTER, &all)?;
         story.tell("keys", format!("made {made}"), json!({"made": made}));
 
         let proxy = args.proxy.as_deref();
@@ -129,8 +129,9 @@ impl Stage {
         }
 
         // the seed is all that it is told; the workers it finds
-        let builder =
-            member::builder(dir.path(), args.secret, BOSS, args.format.as_str())?.seed(&seed.addr);
+        let builder = credentials
+            .builder(BOSS, args.format.as_str())?
+            .seed(&seed.addr);
         let boss = builder.start().await.or_exit(Exit::Failed)?;
         let directory = boss.db().watch(worker::WORKERS).or_exit(Exit::Failed)?;
         let (report, reports) = mpsc::channel(REPORTS_MAX);

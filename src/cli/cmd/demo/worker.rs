@@ -2,17 +2,19 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use tokio::io::AsyncReadExt;
-
-use super::{
-    children::{Ready, through},
-    member, words,
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
 };
+
+use super::{CLUSTER, words};
 use crate::{
     Context, Init, PortId, SendError,
     cli::{
+        children::Ready,
         exit::{Exit, OrExit, Outcome},
         node::mode_text,
+        throwaway::Credentials,
     },
 };
 
@@ -90,7 +92,9 @@ async fn init_links(cx: &Init, (boss,): (PortId,)) -> Result<(), SendError> {
 
 /// Runs until its standard input ends.
 pub(crate) async fn run_node(args: NodeArgs) -> Outcome {
-    let mut builder = member::builder(&args.dir, args.secret, &args.node, &args.format)?
+    let credentials = Credentials::open(&args.dir, args.secret, CLUSTER);
+    let mut builder = credentials
+        .builder(&args.node, &args.format)?
         .spawnable(COUNT, init_counter)
         .spawnable(LINKS, init_links);
     if let Some(seed) = &args.seed {
@@ -121,4 +125,15 @@ pub(crate) async fn run_node(args: NodeArgs) -> Outcome {
     while tokio::io::stdin().read(&mut nothing).await? > 0 {}
     node.shutdown(FLUSH).await;
     Ok(())
+}
+
+/// Asks a recording proxy for an address that leads to `target`.
+async fn through(proxy: &str, target: &str) -> Outcome<String> {
+    let mut stream = TcpStream::connect(proxy)
+        .await
+        .or_exit_in(Exit::Failed, "asking the proxy")?;
+    stream.write_all(format!("{target}\n").as_bytes()).await?;
+    let mut addr = String::new();
+    BufReader::new(stream).read_line(&mut addr).await?;
+    Ok(addr.trim().to_string())
 }

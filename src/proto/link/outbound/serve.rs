@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{DB_BACKLOG_MAX, Outbound, PARTIALS_MAX, write};
+use super::{DB_BACKLOG_MAX, Need, Outbound, PARTIALS_MAX, write};
 use crate::proto::{
     limits::Now,
     link::{
@@ -49,6 +49,7 @@ impl Outbound {
                 break;
             };
             self.serve(index, buf, now);
+            self.admit();
             self.last_lane = now.mono;
         }
         self.downs.transmit(buf, now);
@@ -70,6 +71,34 @@ impl Outbound {
         }
     }
 
+    /// Something has changed for a lane itself: if it waits it may try again.
+    pub(super) fn retry(&mut self, index: LaneIndex) {
+        if let Some(lane) = self.lanes.get(index)
+            && lane.place == Place::Blocked
+        {
+            lane.place = Place::Ring;
+            self.ring.push_back(index);
+            if let Some(waiting) = lane.waiting {
+                self.blocked.leave(index, waiting);
+            }
+        }
+    }
+
+    /// There may be room now: the round is not empty while a lane could go.
+    pub(super) fn admit_first(&mut self) {
+        if self.ring.is_empty() {
+            self.admit();
+        }
+    }
+
+    /// One of the lanes that wait, and could go now, tries again. Called after each turn.
+    pub(super) fn admit(&mut self) {
+        let fragments = self.partials < PARTIALS_MAX;
+        if let Some(index) = self.blocked.next(self.window.room(), fragments) {
+            self.retry(index);
+        }
+    }
+
     fn end_kill_waits(&mut self, now: Now) {
         while let Some(&(deadline, index)) = self.kills.first() {
             if deadline > now.mono {
@@ -80,10 +109,7 @@ impl Outbound {
                 continue;
             };
             let dropped = lane.end_kill_wait();
-            if lane.place == Place::Blocked {
-                lane.place = Place::Idle;
-                self.blocked.retain(|&other| other != index);
-            }
+            self.retry(index);
             for entry in &dropped {
                 self.leave(entry);
             }
@@ -96,6 +122,10 @@ impl Outbound {
         let (Some(terms), Some(lane)) = (&self.terms, self.lanes.get(index)) else {
             return;
         };
+        #[cfg(test)]
+        {
+            self.turns += 1;
+        }
         lane.place = Place::Idle;
         lane.deficit = lane.deficit.min(0) + terms.frame_bytes_max as i64;
         loop {
@@ -105,15 +135,16 @@ impl Outbound {
             };
             match step {
                 Step::Sent(bytes) => {
+                    lane.waiting = None;
                     lane.deficit -= bytes as i64;
                     if lane.deficit <= 0 {
                         break;
                     }
                 }
-                Step::Blocked => {
+                Step::Blocked(need) => {
                     lane.deficit = 0;
                     lane.place = Place::Blocked;
-                    self.blocked.push(index);
+                    lane.waiting = Some(self.blocked.enter(index, need, lane.waiting));
                     return;
                 }
                 Step::Nothing => {
@@ -169,7 +200,7 @@ impl Outbound {
         let cost = lane::cost(inner);
         let whole = inner + LENGTH_BYTES <= terms.frame_bytes_max;
         if !whole && self.partials >= PARTIALS_MAX {
-            return Step::Blocked;
+            return Step::Blocked(Need::Fragments);
         }
         let taken = if lane.kill_due {
             self.window.take_urgent(&mut lane.share, cost)
@@ -177,7 +208,11 @@ impl Outbound {
             self.window.take(&mut lane.share, cost)
         };
         if !taken {
-            return Step::Blocked;
+            let need = self.window.need(&lane.share, cost, lane.kill_due);
+            return Step::Blocked(match need {
+                Some((bytes, alone)) => Need::Room { bytes, alone },
+                None => Need::Itself,
+            });
         }
         if whole {
             write(buf, &lane.port, &entry.item, inner, now.mono);
@@ -244,9 +279,6 @@ impl Outbound {
         if let Some(generation) = partial.generation {
             self.downs.leave(generation);
         }
-        if self.partials == PARTIALS_MAX {
-            self.unblock();
-        }
         self.partials -= 1;
     }
 }
@@ -254,7 +286,7 @@ impl Outbound {
 /// What became of a lane's try.
 enum Step {
     Sent(usize),
-    Blocked,
+    Blocked(Need),
     Nothing,
 }
 

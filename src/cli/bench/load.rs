@@ -1,8 +1,6 @@
-//! The CPU time that a measurement takes, here and in the other process.
+//! The CPU time that a measurement takes, here and in the other process; and resident memory.
 
 use std::time::Instant;
-
-use super::support::Peer;
 
 /// Nanoseconds of CPU that the threads of a process have used, as the scheduler counts them.
 fn cpu_ns(pid: u32) -> f64 {
@@ -16,8 +14,9 @@ fn cpu_ns(pid: u32) -> f64 {
         .sum()
 }
 
-/// Wall and CPU time of this process and of the other one.
-pub(crate) struct Load {
+/// Wall and CPU time of this process and of the other one, from some moment on.
+#[derive(Debug)]
+pub(super) struct Load {
     start: Instant,
     own: f64,
     other: f64,
@@ -25,8 +24,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn start(other: &Peer) -> Self {
-        let pid = other.child.id();
+    /// From now on.
+    pub(super) fn start(pid: u32) -> Self {
         Load {
             start: Instant::now(),
             own: cpu_ns(std::process::id()),
@@ -35,16 +34,27 @@ impl Load {
         }
     }
 
-    /// CPU for each of `units`, and cores used, on both sides.
-    pub(crate) fn stop(&self, units: f64) -> [(&'static str, f64); 4] {
+    /// CPU for each of `units`, and cores used, on both sides. Empty where the system does not say.
+    pub(super) fn stop(&self, units: f64) -> Vec<(&'static str, f64)> {
         let wall = self.start.elapsed().as_secs_f64() * 1e9;
         let own = cpu_ns(std::process::id()) - self.own;
         let other = cpu_ns(self.pid) - self.other;
-        [
+        let all = [
             ("tx_cpu_ns", own / units),
             ("rx_cpu_ns", other / units),
             ("tx_cores", own / wall),
             ("rx_cores", other / wall),
-        ]
+        ];
+        all.into_iter()
+            .filter(|(_, value)| value.is_finite())
+            .collect()
     }
+}
+
+/// Resident memory of this process in bytes; NaN where the system does not say.
+pub(super) fn resident_bytes() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok())
+        .map_or(f64::NAN, |kib| kib * 1024.0)
 }

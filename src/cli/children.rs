@@ -1,11 +1,10 @@
-//! The demo's processes: started, spoken to, killed and cleaned up.
+//! Further processes of this program: started, spoken to, killed and cleaned up; and a directory for them.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
+    io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStdin, Command},
     time::timeout,
 };
@@ -20,30 +19,30 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// The line by which a child says that it runs.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Ready {
-    pub(super) node: NodeId,
+pub(crate) struct Ready {
+    pub(crate) node: NodeId,
     /// Where it can be dialled.
-    pub(super) addrs: Vec<String>,
+    pub(crate) addrs: Vec<String>,
 }
 
-/// One process of the demo. Killed when dropped; ends by itself when its standard input ends, so that it never
+/// Such a process. Killed when dropped; ends by itself when its standard input ends, so that it never
 /// outlives this process, however that dies.
-pub(super) struct Process {
-    pub(super) node: NodeId,
+pub(crate) struct Process {
+    pub(crate) node: NodeId,
     /// Where it can be dialled.
-    pub(super) addr: String,
-    pub(super) pid: u32,
+    pub(crate) addr: String,
+    pub(crate) pid: u32,
     child: Child,
     stdin: Option<ChildStdin>,
 }
 
 impl Process {
     /// Starts this program again with these arguments, and waits until it is ready.
-    pub(super) async fn start(args: &[String]) -> Outcome<Process> {
+    pub(crate) async fn start(args: &[String]) -> Outcome<Process> {
         let program = std::env::current_exe().or_exit_in(Exit::Failed, "finding this program")?;
         let mut child = Command::new(program)
             .args(args)
-            // the secret of another mesh, or its identity, is none of the demo's business
+            // the secret of another mesh, or its identity, is none of its business
             .env_remove("PORTMESH_SECRET")
             .env_remove("PORTMESH_ID")
             .stdin(Stdio::piped())
@@ -61,8 +60,8 @@ impl Process {
         timeout(READY_WITHIN, lines.read_line(&mut line))
             .await
             .or_exit_in(Exit::Failed, "waiting for a process to be ready")??;
-        let ready: Ready = serde_json::from_str(&line)
-            .or_exit_in(Exit::Failed, "a process of the demo did not start")?;
+        let ready: Ready =
+            serde_json::from_str(&line).or_exit_in(Exit::Failed, "a process did not start")?;
         let Some(addr) = ready.addrs.into_iter().next() else {
             return Err(Failure::new(Exit::Failed, "a process does not listen"));
         };
@@ -76,14 +75,14 @@ impl Process {
     }
 
     /// SIGKILL, or what the system has in its place. Returns at once.
-    pub(super) fn kill(&mut self) -> Outcome {
+    pub(crate) fn kill(&mut self) -> Outcome {
         self.child
             .start_kill()
             .or_exit_in(Exit::Failed, "killing a process")
     }
 
     /// Waits for the end of a killed process, and says whether it was the kill that ended it.
-    pub(super) async fn was_killed(&mut self) -> Outcome<bool> {
+    pub(crate) async fn was_killed(&mut self) -> Outcome<bool> {
         let status = self.ended().await?;
         #[cfg(unix)]
         {
@@ -96,7 +95,7 @@ impl Process {
     }
 
     /// Asks it to stop in order, and says whether it did.
-    pub(super) async fn stop(&mut self) -> Outcome<bool> {
+    pub(crate) async fn stop(&mut self) -> Outcome<bool> {
         drop(self.stdin.take());
         Ok(self.ended().await?.success())
     }
@@ -107,26 +106,16 @@ impl Process {
     }
 }
 
-/// Asks a recording proxy for an address that leads to `target`.
-pub(super) async fn through(proxy: &str, target: &str) -> Outcome<String> {
-    let mut stream = TcpStream::connect(proxy)
-        .await
-        .or_exit_in(Exit::Failed, "asking the proxy")?;
-    stream.write_all(format!("{target}\n").as_bytes()).await?;
-    let mut addr = String::new();
-    BufReader::new(stream).read_line(&mut addr).await?;
-    Ok(addr.trim().to_string())
-}
-
 /// A directory of this run, for its owner only, that goes with it.
-pub(super) struct TempDir(std::path::PathBuf);
+pub(crate) struct TempDir(std::path::PathBuf);
 
 impl TempDir {
-    pub(super) fn new() -> Outcome<TempDir> {
+    /// One whose name has `what` in it.
+    pub(crate) fn new(what: &str) -> Outcome<TempDir> {
         let nanos = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| since.as_nanos());
-        let name = format!("portmesh-demo-{}-{nanos}", std::process::id());
+        let name = format!("portmesh-{what}-{}-{nanos}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let mut builder = std::fs::DirBuilder::new();
         #[cfg(unix)]
@@ -138,7 +127,7 @@ impl TempDir {
         Ok(TempDir(path))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

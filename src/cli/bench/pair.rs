@@ -1,0 +1,231 @@
+//! What rows are measured on: a directory with credentials, and pairs of nodes in two processes.
+
+use std::{
+    path::Path,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use super::{
+    super::{
+        children::{Process, TempDir},
+        exit::{Exit, Failure, OrExit, Outcome},
+        output::Output,
+        throwaway::Credentials,
+    },
+    Args, NODE_COMMAND,
+    figures::{Line, heading},
+    load::Load,
+    ports::{SINK, Taken},
+};
+use crate::{Node, NodeId, PortId};
+
+pub(super) const CLUSTER: &str = "bench";
+pub(super) const SERVER: &str = "bench/server";
+pub(super) const CLIENT: &str = "bench/client";
+/// Further nodes of this process.
+pub(super) const OTHERS: [&str; 5] = [
+    "bench/other-0",
+    "bench/other-1",
+    "bench/other-2",
+    "bench/other-3",
+    "bench/other-4",
+];
+/// No answer takes longer, or it has failed.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What all rows of a run share.
+pub(super) struct Stage {
+    credentials: Credentials,
+    secret: bool,
+    threads: Option<u16>,
+    /// How often each rate is measured.
+    pub(super) rounds: u32,
+    /// How long each row measures.
+    pub(super) time: Duration,
+    out: Output,
+    dir: TempDir,
+}
+
+impl Stage {
+    pub(super) fn set(args: &Args, out: Output) -> Outcome<Stage> {
+        let dir = TempDir::new("bench")?;
+        let mut nodes = vec![SERVER, CLIENT];
+        nodes.extend(OTHERS);
+        let (credentials, _) = Credentials::create(dir.path(), args.secret, CLUSTER, &nodes)?;
+        if !out.is_json() {
+            out.data(heading(), &serde_json::Value::Null);
+        }
+        Ok(Stage {
+            credentials,
+            secret: args.secret,
+            threads: args.threads,
+            rounds: args.rounds,
+            time: args.time,
+            out,
+            dir,
+        })
+    }
+
+    pub(super) fn tell(&self, line: &Line) {
+        self.out.data(line.text(), &line.json());
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// How long one round of a rate takes.
+    pub(super) fn round_time(&self) -> Duration {
+        self.time / self.rounds
+    }
+
+    /// The other process.
+    pub(super) async fn other(&self, format: &str) -> Outcome<Process> {
+        let mut args: Vec<String> = ["--log", "error", NODE_COMMAND].map(Into::into).to_vec();
+        args.extend(["--node".into(), SERVER.into()]);
+        args.extend(["--dir".into(), self.dir().display().to_string()]);
+        args.extend(["--format".into(), format.into()]);
+        args.extend(self.secret.then(|| "--secret".into()));
+        if let Some(threads) = self.threads {
+            args.extend(["--threads".into(), threads.to_string()]);
+        }
+        Process::start(&args).await
+    }
+
+    /// What makes nodes of this process that know where the other one is.
+    pub(super) fn dialler(&self, format: &'static str, other: &Process) -> Dialler {
+        Dialler {
+            credentials: self.credentials.clone(),
+            format,
+            other: other.node.clone(),
+            addr: other.addr.clone(),
+        }
+    }
+
+    /// A fresh pair of nodes, linked.
+    pub(super) async fn pair(&self, format: &'static str) -> Outcome<Pair> {
+        let process = self.other(format).await?;
+        let dialler = self.dialler(format, &process);
+        let node = dialler.node(CLIENT).await?;
+        let server = process.node.clone();
+        let sink = node.spawn(&server, SINK, ()).or_exit(Exit::Failed)?;
+        let ping = node.call::<u64>(&sink, ("ping", 1)).within(PATIENCE);
+        ping.await.or_exit(Exit::Failed)?;
+        let link = node.links().into_iter().next();
+        let link = link.ok_or_else(|| Failure::new(Exit::Unreachable, "the link is gone"))?;
+        Ok(Pair {
+            node,
+            server,
+            sink,
+            security: link.security,
+            format: link.format,
+            dialler,
+            process,
+        })
+    }
+}
+
+/// Two nodes in two processes, and a port that takes messages.
+pub(super) struct Pair {
+    /// That of this process.
+    pub(super) node: Node,
+    pub(super) server: NodeId,
+    pub(super) sink: PortId,
+    security: String,
+    format: String,
+    pub(super) dialler: Dialler,
+    pub(super) process: Process,
+}
+
+/// Makes nodes of this process that know where the other one is, and are not linked with it yet.
+#[derive(Clone)]
+pub(super) struct Dialler {
+    credentials: Credentials,
+    format: &'static str,
+    other: NodeId,
+    addr: String,
+}
+
+impl Dialler {
+    pub(super) async fn node(&self, id: &str) -> Outcome<Node> {
+        let builder = self.credentials.builder(id, self.format)?;
+        // without a part in the database, which would be measured too
+        let builder = builder
+            .global(false)
+            .address(self.other.clone(), &self.addr);
+        builder.start().await.or_exit(Exit::Failed)
+    }
+
+    /// The node of the other process.
+    pub(super) fn other(&self) -> &NodeId {
+        &self.other
+    }
+}
+
+impl Pair {
+    pub(super) fn load(&self) -> Load {
+        Load::start(self.process.pid)
+    }
+
+    /// A further port that takes messages.
+    pub(super) fn spawn_sink(&self) -> Outcome<PortId> {
+        self.spawn(SINK)
+    }
+
+    pub(super) fn spawn(&self, function: &str) -> Outcome<PortId> {
+        let port = self.node.spawn(&self.server, function, ());
+        port.or_exit(Exit::Failed)
+    }
+
+    /// Waits until all that was sent to that port has been handled, and asks what it was.
+    pub(super) async fn taken(&self, sink: &PortId) -> Outcome<Taken> {
+        taken(&self.node, sink).await
+    }
+
+    /// A round trip.
+    pub(super) async fn ping(&self, sink: &PortId, n: u64) -> Outcome<Duration> {
+        let began = Instant::now();
+        let call = self.node.call::<u64>(sink, ("ping", n)).within(PATIENCE);
+        let answer = call.await.or_exit(Exit::Failed)?;
+        check(answer == n, "an answer to another question")?;
+        Ok(began.elapsed())
+    }
+
+    pub(super) fn line(&self, line: Line) -> Line {
+        line.over(&self.security, &self.format)
+    }
+
+    /// Ends both nodes.
+    pub(super) async fn end(self) {
+        self.node.shutdown(Duration::from_secs(1)).await;
+    }
+}
+
+pub(super) async fn taken(node: &Node, sink: &PortId) -> Outcome<Taken> {
+    let call = node.call::<(Taken,)>(sink, ("taken",)).within(PATIENCE);
+    Ok(call.await.or_exit(Exit::Failed)?.0)
+}
+
+/// Waits until that node is linked with the other one.
+pub(super) async fn linked(node: &Node, other: &NodeId) -> Outcome {
+    let mut events = node.events();
+    let mut death = pin!(node.monitor(&other.clone().into()).death());
+    while node.links().is_empty() {
+        tokio::select! {
+            _ = events.next() => {}
+            reason = &mut death => {
+                return Err(Failure::new(Exit::Unreachable, format!("no link: {reason}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What does not hold is a failure of the row.
+pub(super) fn check(holds: bool, what: impl std::fmt::Display) -> Outcome {
+    match holds {
+        true => Ok(()),
+        false => Err(Failure::new(Exit::Failed, what)),
+    }
+}
