@@ -181,6 +181,7 @@ impl Side {
             peer_frame_bytes_max: limits.frame_bytes_max,
             peer_message_bytes_max: limits.message_bytes_max,
             keepalive: limits.link_timeout / 4,
+            seed: 1,
             retire: true,
             pinned: false,
         };

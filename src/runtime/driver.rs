@@ -11,7 +11,7 @@ use super::{
     NodePorts,
     cells::{PeerCell, fire},
     connection::Command,
-    dial,
+    dial, entropy,
     events::NodeEvent,
     links::{Facts, LinkHandle},
     shared::{Shared, Stage},
@@ -346,6 +346,7 @@ impl<P: NodePorts> Driver<P> {
             peer_frame_bytes_max: facts.peer_frame_bytes_max,
             peer_message_bytes_max: facts.peer_message_bytes_max,
             keepalive: timeout / 4,
+            seed: entropy::jitter(),
             retire: facts.retire,
             pinned: facts.dialled_seed,
         };

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 pub(crate) mod control;
 pub(crate) mod downs;
 pub mod frame;
+pub(crate) mod keepalive;
 pub(crate) mod lane;
 pub(crate) mod outbound;
 pub(crate) mod reassembly;

@@ -14,6 +14,7 @@ use super::{
     control::Control,
     downs::Downs,
     frame::{FRAME_BYTES_MIN, Frame, LENGTH_BYTES},
+    keepalive::Keepalive,
     lane::{self, Entry, Item, Lanes, Place},
     window::{LaneIndex, Lie, Window},
 };
@@ -47,8 +48,8 @@ pub(crate) struct Terms {
     pub(crate) frame_bytes_max: usize,
     /// The largest message that the peer takes, in its CBOR form.
     pub(crate) message_bytes_max: usize,
-    /// A PING goes out when nothing else did for this long.
-    pub(crate) keepalive: Duration,
+    /// When a PING goes out because nothing else did.
+    pub(crate) keepalive: Keepalive,
 }
 
 /// See the module.
@@ -74,7 +75,6 @@ pub(crate) struct Outbound {
     acks: usize,
     lost: Vec<(PortName, String)>,
     db: Backlog,
-    last_sent: Duration,
     /// When the last frame of a lane went out, or the link came up.
     last_lane: Duration,
     /// There are frames of lanes in what is ready. (Senders do not look at the clock: the writer does.)
@@ -122,7 +122,6 @@ impl Outbound {
                 starved: false,
                 broken: None,
             },
-            last_sent: Duration::ZERO,
             last_lane: Duration::ZERO,
             is_lane_ready: false,
             is_quiet: false,
@@ -140,7 +139,6 @@ impl Outbound {
             .max(FRAME_BYTES_MIN);
         self.window = Window::new(window);
         self.terms = Some(terms);
-        self.last_sent = now.mono;
         self.last_lane = now.mono;
     }
 

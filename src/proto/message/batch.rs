@@ -88,7 +88,7 @@ impl Batch {
         lens.map(|&len| len as usize)
     }
     /// Takes the next message out if its first value is that text, as it can be seen without reading the rest.
-    pub(crate) fn next_if_tagged(&mut self, tag: &str) -> Option<Message> {
+    pub fn next_if_tagged(&mut self, tag: &str) -> Option<Message> {
         let bytes = self.bytes.get(..self.next_len()?)?;
         match self.format.peek_tag(bytes) {
             Ok(Some(found)) if found == tag => self.next(),

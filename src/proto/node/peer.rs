@@ -16,6 +16,7 @@ use crate::proto::{
     link::{
         LinkId,
         frame::Frame,
+        keepalive::Keepalive,
         lane::Item,
         outbound::{Outbound, Terms},
         window::Lie,
@@ -205,7 +206,7 @@ impl<W> Peer<W> {
             format: params.format,
             frame_bytes_max: params.peer_frame_bytes_max,
             message_bytes_max: params.peer_message_bytes_max,
-            keepalive: params.keepalive,
+            keepalive: Keepalive::new(params.keepalive, params.seed, now.mono),
         };
         self.out.activate(terms, params.peer_window_bytes, now);
         self.wake()

@@ -179,6 +179,7 @@ impl Node {
             peer_frame_bytes_max: hello.frame_max as usize,
             peer_message_bytes_max: hello.message_max as usize,
             keepalive: hello.link_timeout.min(self.limits.link_timeout) / 4,
+            seed: link.0.get(),
             retire: true,
             pinned: false,
         };

@@ -17,7 +17,7 @@ impl Outbound {
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
         let terms = self.terms.as_ref()?;
         [
-            Some(self.last_sent + terms.keepalive),
+            Some(terms.keepalive.due()),
             self.control.poll_timeout(),
             self.downs.poll_timeout(),
             self.kills.first().map(|&(deadline, _)| deadline),
@@ -53,12 +53,11 @@ impl Outbound {
             self.last_lane = now.mono;
         }
         self.downs.transmit(buf, now);
-        if let Some(terms) = &self.terms {
+        if let Some(terms) = &mut self.terms {
             if buf.len() > start {
-                self.last_sent = now.mono;
-            } else if self.last_sent + terms.keepalive <= now.mono {
+                terms.keepalive.sent(now.mono);
+            } else if terms.keepalive.ping(now.mono) {
                 Frame::Ping(now.mono.as_nanos() as u64).encode(buf);
-                self.last_sent = now.mono;
             }
         }
         let few = self.queued_bytes <= self.limits.outbound_bytes_max / 2

@@ -25,7 +25,7 @@ fn up(limits: &Limits, window: usize) -> Outbound {
         format: Format::cbor(),
         frame_bytes_max: limits.frame_bytes_max,
         message_bytes_max: limits.message_bytes_max,
-        keepalive: Duration::from_secs(3600),
+        keepalive: Keepalive::new(Duration::from_secs(3600), 0, Duration::ZERO),
     };
     out.activate(terms, window, at(0));
     out
@@ -34,7 +34,7 @@ fn up(limits: &Limits, window: usize) -> Outbound {
 fn send(out: &mut Outbound, port: &PortName, bytes: usize) {
     let message = Message::encode(&("x".repeat(bytes),), &Limits::default()).unwrap();
     let watch = false;
-    out.push(port, Item::Send { message, watch }, at(0));
+    out.push(port, Item::Send { message, watch });
 }
 
 /// The peer, as far as the window goes: what came whole, in order, and what it has dealt with.

@@ -48,8 +48,10 @@ pub struct LinkParams {
     pub peer_frame_bytes_max: usize,
     /// Largest message the peer takes, in its CBOR form.
     pub peer_message_bytes_max: usize,
-    /// Keepalive interval: a quarter of the smaller of both link timeouts.
+    /// Longest keepalive interval: a quarter of the smaller of both link timeouts.
     pub keepalive: Duration,
+    /// Decides how much earlier each keepalive goes out: another one for each link, so that they do not go on in step.
+    pub seed: u64,
     /// Whether both have the feature `retire`: the link may end when it is idle.
     pub retire: bool,
     /// Whether this side wants the link for as long as it lasts: it would be dialled anew at once.

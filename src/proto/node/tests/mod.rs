@@ -354,6 +354,7 @@ pub(super) fn link_params(link: LinkId, format: &Format, limits: &Limits) -> Lin
         peer_frame_bytes_max: limits.frame_bytes_max,
         peer_message_bytes_max: limits.message_bytes_max,
         keepalive: Duration::from_millis(2500),
+        seed: link.0.get(),
         retire: true,
         pinned: false,
     }
