@@ -36,20 +36,38 @@ pub(crate) struct Process {
     stdin: Option<ChildStdin>,
 }
 
+fn spawn(args: &[String]) -> Outcome<Child> {
+    let program = std::env::current_exe().or_exit_in(Exit::Failed, "finding this program")?;
+    Command::new(program)
+        .args(args)
+        // the secret of another mesh, or its identity, is none of its business
+        .env_remove("PORTMESH_SECRET")
+        .env_remove("PORTMESH_ID")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .or_exit_in(Exit::Failed, "starting a process")
+}
+
+/// What this program prints when it is started again with these arguments, and ends by itself.
+pub(crate) async fn told(args: &[String]) -> Outcome<String> {
+    let mut child = spawn(args)?;
+    // it would end with its standard input
+    let stdin = child.stdin.take();
+    let output = child.wait_with_output().await?;
+    drop(stdin);
+    if !output.status.success() {
+        let text = format!("a process of this program ended with {}", output.status);
+        return Err(Failure::new(Exit::Failed, text));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 impl Process {
     /// Starts this program again with these arguments, and waits until it is ready.
     pub(crate) async fn start(args: &[String]) -> Outcome<Process> {
-        let program = std::env::current_exe().or_exit_in(Exit::Failed, "finding this program")?;
-        let mut child = Command::new(program)
-            .args(args)
-            // the secret of another mesh, or its identity, is none of its business
-            .env_remove("PORTMESH_SECRET")
-            .env_remove("PORTMESH_ID")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .or_exit_in(Exit::Failed, "starting a process")?;
+        let mut child = spawn(args)?;
         let (Some(stdin), Some(stdout), Some(pid)) =
             (child.stdin.take(), child.stdout.take(), child.id())
         else {

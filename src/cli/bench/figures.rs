@@ -63,6 +63,10 @@ impl Line {
         self
     }
 
+    pub(super) fn value(&self) -> f64 {
+        self.value
+    }
+
     /// A figure that was given; NaN where there is none of that name.
     pub(super) fn figure(&self, name: &str) -> f64 {
         let mut more = self.more.iter();
@@ -150,8 +154,11 @@ pub(super) fn spread(values: &[f64]) -> (f64, f64, f64) {
 
 /// Of sorted times; zero where there are none.
 pub(super) fn percentile(sorted: &[Duration], part: f64) -> Duration {
-    let at = (sorted.len().saturating_sub(1) as f64 * part) as usize;
-    sorted.get(at).copied().unwrap_or_default()
+    let rank = (sorted.len() as f64 * part).ceil() as usize;
+    sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or_default()
 }
 
 pub(super) fn micros(time: Duration) -> f64 {
@@ -177,6 +184,10 @@ mod tests {
         assert_eq!(percentile(&times, 0.5), Duration::from_micros(50));
         assert_eq!(percentile(&times, 0.99), Duration::from_micros(99));
         assert_eq!(percentile(&times, 1.0), Duration::from_micros(100));
+        assert_eq!(
+            percentile(times.get(..2).unwrap_or_default(), 0.99),
+            Duration::from_micros(2)
+        );
         assert_eq!(percentile(&[], 0.5), Duration::ZERO);
     }
 

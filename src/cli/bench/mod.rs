@@ -1,6 +1,7 @@
 //! `portmesh bench`: what this machine and this build of Portmesh do, between two processes over real TLS.
 
 mod figures;
+mod idle;
 mod load;
 mod other;
 mod pair;

@@ -8,6 +8,7 @@ use super::{
         exit::{Exit, OrExit, Outcome},
         throwaway::Credentials,
     },
+    idle::Idle,
     pair::CLUSTER,
     ports,
 };
@@ -25,11 +26,24 @@ pub(crate) struct NodeArgs {
     format: String,
     #[arg(long)]
     pub(super) threads: Option<u16>,
+    /// Measure the memory of what waits, and end
+    #[arg(long)]
+    idle: Option<Idle>,
 }
 
-/// Never returns but with an error: the process ends with its standard input, at once.
+/// The process ends with its standard input, at once.
 pub(super) async fn run(args: NodeArgs) -> Outcome {
+    // a thread of its own hears it even when the runtime is busy
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(0);
+    });
     let credentials = Credentials::open(&args.dir, args.secret, CLUSTER);
+    if let Some(idle) = args.idle {
+        let figures = idle.measure(&credentials, &args.format).await?;
+        println!("{}", serde_json::to_string(&figures).or_exit(Exit::Failed)?);
+        return Ok(());
+    }
     let builder = credentials
         .builder(&args.node, &args.format)?
         .listen("127.0.0.1:*");
@@ -40,10 +54,5 @@ pub(super) async fn run(args: NodeArgs) -> Outcome {
         addrs: node.listen_addrs(),
     };
     println!("{}", serde_json::to_string(&ready).or_exit(Exit::Failed)?);
-    // a thread of its own hears it even when the runtime is busy
-    std::thread::spawn(|| {
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        std::process::exit(0);
-    });
     std::future::pending().await
 }

@@ -1,20 +1,20 @@
 //! What rows are measured on: a directory with credentials, and pairs of nodes in two processes.
 
 use std::{
-    path::Path,
     pin::pin,
     time::{Duration, Instant},
 };
 
 use super::{
     super::{
-        children::{Process, TempDir},
+        children::{Process, TempDir, told},
         exit::{Exit, Failure, OrExit, Outcome},
         output::Output,
         throwaway::Credentials,
     },
     Args, NODE_COMMAND,
     figures::{Line, heading},
+    idle::Idle,
     load::Load,
     ports::{SINK, Taken},
 };
@@ -23,14 +23,8 @@ use crate::{Node, NodeId, PortId};
 pub(super) const CLUSTER: &str = "bench";
 pub(super) const SERVER: &str = "bench/server";
 pub(super) const CLIENT: &str = "bench/client";
-/// Further nodes of this process.
-pub(super) const OTHERS: [&str; 5] = [
-    "bench/other-0",
-    "bench/other-1",
-    "bench/other-2",
-    "bench/other-3",
-    "bench/other-4",
-];
+/// How many further nodes there may be in this process.
+pub(super) const OTHERS: usize = 40;
 /// No answer takes longer, or it has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -50,8 +44,9 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) fn set(args: &Args, out: Output) -> Outcome<Stage> {
         let dir = TempDir::new("bench")?;
+        let others: Vec<String> = (0..OTHERS).map(other_id).collect();
         let mut nodes = vec![SERVER, CLIENT];
-        nodes.extend(OTHERS);
+        nodes.extend(others.iter().map(String::as_str));
         let (credentials, _) = Credentials::create(dir.path(), args.secret, CLUSTER, &nodes)?;
         if !out.is_json() {
             out.data(heading(), &serde_json::Value::Null);
@@ -71,26 +66,44 @@ impl Stage {
         self.out.data(line.text(), &line.json());
     }
 
-    pub(super) fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// How long one round of a rate takes.
     pub(super) fn round_time(&self) -> Duration {
         self.time / self.rounds
     }
 
-    /// The other process.
-    pub(super) async fn other(&self, format: &str) -> Outcome<Process> {
+    /// What another process of this run is started with.
+    fn node_args(&self, format: &str) -> Vec<String> {
         let mut args: Vec<String> = ["--log", "error", NODE_COMMAND].map(Into::into).to_vec();
         args.extend(["--node".into(), SERVER.into()]);
-        args.extend(["--dir".into(), self.dir().display().to_string()]);
+        args.extend(["--dir".into(), self.dir.path().display().to_string()]);
         args.extend(["--format".into(), format.into()]);
         args.extend(self.secret.then(|| "--secret".into()));
         if let Some(threads) = self.threads {
             args.extend(["--threads".into(), threads.to_string()]);
         }
-        Process::start(&args).await
+        args
+    }
+
+    /// The other process.
+    pub(super) async fn other(&self, format: &str) -> Outcome<Process> {
+        Process::start(&self.node_args(format)).await
+    }
+
+    /// The memory of what waits, in a process that has done nothing else.
+    pub(super) async fn idle(&self, format: &str, idle: Idle) -> Outcome<Line> {
+        let mut args = self.node_args(format);
+        args.extend(["--idle".into(), idle.name().into()]);
+        let figures = told(&args).await?;
+        let figures = serde_json::from_str(&figures).or_exit(Exit::Failed)?;
+        Ok(idle.line(&figures))
+    }
+
+    /// A node of this process that is attached to the other one, for the database.
+    pub(super) async fn attached(&self, id: &str, format: &str, other: &Process) -> Outcome<Node> {
+        let builder = self.credentials.builder(id, format)?.seed(&other.addr);
+        let node = builder.start().await.or_exit(Exit::Failed)?;
+        node.db().ready().await.or_exit(Exit::Failed)?;
+        Ok(node)
     }
 
     /// What makes nodes of this process that know where the other one is.
@@ -202,6 +215,11 @@ impl Pair {
     }
 }
 
+/// The name of a further node.
+pub(super) fn other_id(n: usize) -> String {
+    format!("bench/other-{n}")
+}
+
 pub(super) async fn taken(node: &Node, sink: &PortId) -> Outcome<Taken> {
     let call = node.call::<(Taken,)>(sink, ("taken",)).within(PATIENCE);
     Ok(call.await.or_exit(Exit::Failed)?.0)
@@ -211,7 +229,7 @@ pub(super) async fn taken(node: &Node, sink: &PortId) -> Outcome<Taken> {
 pub(super) async fn linked(node: &Node, other: &NodeId) -> Outcome {
     let mut events = node.events();
     let mut death = pin!(node.monitor(&other.clone().into()).death());
-    while node.links().is_empty() {
+    while !node.links().iter().any(|link| link.node == *other) {
         tokio::select! {
             _ = events.next() => {}
             reason = &mut death => {

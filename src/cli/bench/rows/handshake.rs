@@ -7,20 +7,19 @@ use tokio::task::JoinSet;
 use super::super::{
     super::exit::{Exit, OrExit, Outcome},
     figures::Line,
-    pair::{OTHERS, Pair, Stage, linked},
+    pair::{Pair, Stage, linked, other_id},
 };
 
 pub(in super::super) async fn run(stage: &Stage, format: &'static str) -> Outcome {
     for at_once in [1, 4] {
         let pair = stage.pair(format).await?;
-        let ids = OTHERS.get(..at_once).unwrap_or(&OTHERS);
-        round(&pair, ids, stage.round_time() / 4).await?; // warms up
+        round(&pair, at_once, stage.round_time() / 4).await?; // warms up
         let mut rates = Vec::new();
         let mut links = 0;
         let load = pair.load();
         for _ in 0..stage.rounds {
             let began = Instant::now();
-            let count = round(&pair, ids, stage.round_time()).await?;
+            let count = round(&pair, at_once, stage.round_time()).await?;
             rates.push(count as f64 / began.elapsed().as_secs_f64());
             links += count;
         }
@@ -33,15 +32,15 @@ pub(in super::super) async fn run(stage: &Stage, format: &'static str) -> Outcom
 }
 
 /// How many links those nodes made and ended.
-async fn round(pair: &Pair, ids: &[&'static str], time: Duration) -> Outcome<u64> {
+async fn round(pair: &Pair, at_once: usize, time: Duration) -> Outcome<u64> {
     let until = Instant::now() + time;
     let mut all = JoinSet::new();
-    for id in ids {
-        let (dialler, id) = (pair.dialler.clone(), *id);
+    for n in 0..at_once {
+        let (dialler, id) = (pair.dialler.clone(), other_id(n));
         all.spawn(async move {
             let mut links = 0;
             while links == 0 || Instant::now() < until {
-                let node = dialler.node(id).await?;
+                let node = dialler.node(&id).await?;
                 linked(&node, dialler.other()).await?;
                 node.shutdown(Duration::from_secs(1)).await;
                 links += 1;
