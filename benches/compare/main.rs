@@ -46,7 +46,7 @@ struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "0.6")]
     time: f64,
     /// Begin no further round after so many seconds
-    #[arg(long, value_name = "SECONDS", default_value = "900")]
+    #[arg(long, value_name = "SECONDS", default_value = "600")]
     budget: u64,
     /// Print a table in place of JSON lines
     #[arg(long)]
