@@ -20,6 +20,38 @@ use super::driver::LATE;
 const READ_BYTES: usize = 64 << 10;
 /// When less room than this is left in the buffer, it is made anew.
 const ROOM_BYTES: usize = 16 << 10;
+/// What a link waits with on which little happens.
+const SMALL_BYTES: usize = 2 << 10;
+
+/// Room for what comes next. A small buffer stays small while little comes.
+fn make_room(into: &mut BytesMut) {
+    let small = into.capacity() <= SMALL_BYTES;
+    let enough = match (small, into.is_empty()) {
+        (true, true) => SMALL_BYTES,
+        (true, false) => SMALL_BYTES / 2,
+        (false, _) => ROOM_BYTES,
+    };
+    if into.capacity() - into.len() >= enough {
+        return;
+    }
+    if !into.is_empty() {
+        into.reserve(READ_BYTES);
+    } else if !into.try_reclaim(READ_BYTES) {
+        into.reserve(SMALL_BYTES);
+    }
+}
+
+/// Whether a buffer is more than a link needs over which so much went since this was asked last.
+fn is_too_large(capacity: usize, went: usize) -> bool {
+    capacity > SMALL_BYTES && went < SMALL_BYTES
+}
+
+/// Gives back what a read buffer does not need while little comes; `came`: what came since this was last called.
+pub(super) fn shrink(input: &mut BytesMut, came: usize) {
+    if input.is_empty() && is_too_large(input.capacity(), came) {
+        *input = BytesMut::new();
+    }
+}
 
 /// Reads all that is there, about 64 KiB at most, waiting only for the first of it. 0: the end.
 pub(super) async fn read_batch(
@@ -29,9 +61,7 @@ pub(super) async fn read_batch(
     poll_fn(|cx| {
         let mut total = 0;
         while total < READ_BYTES {
-            if into.capacity() - into.len() < ROOM_BYTES {
-                into.reserve(READ_BYTES);
-            }
+            make_room(into);
             match pin!(stream.read_buf(into)).poll(cx) {
                 Poll::Ready(Ok(0)) => break,
                 Poll::Ready(Ok(count)) => total += count,
@@ -61,9 +91,24 @@ pub(super) enum WriteError {
 pub(super) struct Outgoing {
     pub(super) bytes: Vec<u8>,
     written: usize,
+    /// What went out since the time beside it.
+    went: usize,
+    since: Duration,
 }
 
 impl Outgoing {
+    /// Nothing is to be written: gives back what the buffer does not need while little goes out. To be called now and
+    /// then; it looks at what went out in the last `period`.
+    pub(super) fn rest(&mut self, mono: Duration, period: Duration) {
+        if mono.saturating_sub(self.since) >= period {
+            if self.bytes.is_empty() && is_too_large(self.bytes.capacity(), self.went) {
+                self.bytes = Vec::new();
+            }
+            self.went = 0;
+            self.since = mono;
+        }
+    }
+
     /// Writes it all. `patience`: how long the peer may take no byte.
     pub(super) async fn write(
         &mut self,
@@ -80,6 +125,7 @@ impl Outgoing {
             self.written += count;
         }
         let count = self.bytes.len();
+        self.went += count;
         self.bytes.clear();
         self.written = 0;
         Ok(count)
@@ -111,5 +157,56 @@ async fn patiently<T>(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytes::Buf;
+    use tokio::io::duplex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn buffers_are_large_while_much_goes_over_a_link_and_small_otherwise() {
+        let (mut near, mut far) = duplex(1 << 20);
+        let mut input = BytesMut::new();
+        for _ in 0..100 {
+            near.write_all(&[7; 100]).await.unwrap();
+            assert_eq!(read_batch(&mut far, &mut input).await.unwrap(), 100);
+            input.advance(100);
+            assert!(input.capacity() <= SMALL_BYTES, "{}", input.capacity());
+        }
+        // all that is there comes in one batch
+        for _ in 0..10 {
+            near.write_all(&[7; 60_000]).await.unwrap();
+            assert_eq!(read_batch(&mut far, &mut input).await.unwrap(), 60_000);
+            input.advance(60_000);
+        }
+        shrink(&mut input, 600_000);
+        near.write_all(&[7]).await.unwrap();
+        read_batch(&mut far, &mut input).await.unwrap();
+        assert!(input.capacity() >= ROOM_BYTES);
+        shrink(&mut input, 1);
+        assert_eq!(&*input, [7], "what is not taken stays");
+        input.advance(1);
+        shrink(&mut input, 1);
+        assert_eq!(input.capacity(), 0);
+
+        let (second, patience) = (Duration::from_secs(1), Duration::from_secs(5));
+        let mut output = Outgoing::default();
+        output.bytes.extend([7; 60_000]);
+        output.write(&mut near, patience).await.unwrap();
+        output.rest(second, second);
+        assert!(output.bytes.capacity() >= 60_000, "it was needed just now");
+        output.rest(second * 3 / 2, second);
+        assert!(output.bytes.capacity() >= 60_000);
+        output.bytes.push(7);
+        output.rest(second * 2, second);
+        assert_eq!(output.bytes, [7], "what is to be written stays");
+        output.write(&mut near, patience).await.unwrap();
+        output.rest(second * 3, second);
+        assert_eq!(output.bytes.capacity(), 0);
     }
 }

@@ -21,6 +21,8 @@ pub trait KnownNodes: Send + Sync {
     /// # Errors
     /// As [`Self::check`]; and when what must be remembered cannot be.
     fn learn(&self, node: &NodeId, proof: Proof) -> Result<(), HandshakeError>;
+    /// Whether [`Self::learn`] would neither read nor write a file, and so keeps nobody waiting.
+    fn is_quick(&self, node: &NodeId, proof: Proof) -> bool;
 }
 
 /// How a node has proved its ID.
@@ -59,6 +61,10 @@ impl KnownNodes for Forgetful {
             }
         }
         Ok(())
+    }
+
+    fn is_quick(&self, _: &NodeId, _: Proof) -> bool {
+        true
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::proto::{
     codec::Format,
     id::PortName,
-    limits::{Limits, Now},
+    limits::Limits,
     message::{EncodeError, Message},
 };
 
@@ -43,6 +43,11 @@ impl Item {
     /// Whether it is a message or a spawn: what a program can queue without end, and so counts in the outbound queue.
     pub(crate) fn counts(&self) -> bool {
         matches!(self, Item::Send { .. } | Item::Spawn { .. })
+    }
+
+    /// Whether what it says depends on when it goes out.
+    pub(crate) fn is_timed(&self) -> bool {
+        matches!(self, Item::Kill { .. })
     }
 
     /// Whether it is the database's.
@@ -90,7 +95,7 @@ impl Item {
     }
 
     /// Appends kind and body without the payload, which is always their last field.
-    pub(crate) fn encode_head(&self, port: &PortName, now: Now, out: &mut Vec<u8>) {
+    pub(crate) fn encode_head(&self, port: &PortName, now: Duration, out: &mut Vec<u8>) {
         let port = port.as_str();
         match self {
             Item::Send { watch, .. } => Frame::Send {
@@ -106,7 +111,7 @@ impl Item {
             Item::Kill { deadline, .. } => Frame::Kill {
                 port,
                 wait_ms: deadline
-                    .saturating_sub(now.mono)
+                    .saturating_sub(now)
                     .as_millis()
                     .try_into()
                     .unwrap_or(u32::MAX),

@@ -77,6 +77,8 @@ pub(crate) struct Outbound {
     db: Backlog,
     /// When the last frame of a lane went out, or the link came up.
     last_lane: Duration,
+    /// There are frames of lanes in what is ready. (Senders do not look at the clock: the writer does.)
+    is_lane_ready: bool,
     /// Nothing goes out in lanes: the peer was asked whether the link may end, or that is agreed.
     is_quiet: bool,
     /// Turns that lanes had.
@@ -121,6 +123,7 @@ impl Outbound {
                 broken: None,
             },
             last_lane: Duration::ZERO,
+            is_lane_ready: false,
             is_quiet: false,
             #[cfg(test)]
             turns: 0,
@@ -192,17 +195,17 @@ impl Outbound {
     }
 
     /// Sends an item at once, or queues it behind what waits for the same port.
-    pub(crate) fn push(&mut self, port: &PortName, item: Item, now: Now) {
+    pub(crate) fn push(&mut self, port: &PortName, item: Item) {
         let index = self.lanes.open(port);
-        if let Some(item) = self.write_at_once(index, item, now) {
+        if let Some(item) = self.write_at_once(index, item) {
             self.queue(port, item);
         }
     }
 
     /// Likewise something of the database, in its lane.
-    pub(crate) fn push_db(&mut self, message: Message, now: Now) {
+    pub(crate) fn push_db(&mut self, message: Message) {
         let lane = self.db.lane.clone();
-        self.push(&lane, Item::Db(message), now);
+        self.push(&lane, Item::Db(message));
     }
 
     /// Whether more of the database may be queued. Where not, [`Sent::db_room`] tells when.
@@ -254,13 +257,14 @@ impl Outbound {
     }
 
     /// The fast path. Gives the item back when it has to wait.
-    fn write_at_once(&mut self, index: LaneIndex, item: Item, now: Now) -> Option<Item> {
+    fn write_at_once(&mut self, index: LaneIndex, item: Item) -> Option<Item> {
         let (Some(terms), Some(lane)) = (&self.terms, self.lanes.get(index)) else {
             return Some(item);
         };
         let payload = item.payload();
         let inner = item.head_len(&lane.port) + payload.map_or(0, |message| message.encoded_len());
-        let at_once = !self.is_quiet
+        let at_once = !item.is_timed()
+            && !self.is_quiet
             && self.ring.is_empty()
             && self.ready.len() < READY_BYTES
             && lane.is_clear()
@@ -270,9 +274,9 @@ impl Outbound {
         if !at_once {
             return Some(item);
         }
-        write(&mut self.ready, &lane.port, &item, inner, now);
+        write(&mut self.ready, &lane.port, &item, inner, Duration::ZERO);
         self.window.sent(index, lane::cost(inner), item.counts());
-        self.last_lane = now.mono;
+        self.is_lane_ready = true;
         None
     }
 
@@ -478,7 +482,7 @@ impl Outbound {
 }
 
 /// Appends one whole frame.
-fn write(out: &mut Vec<u8>, port: &PortName, item: &Item, inner: usize, now: Now) {
+fn write(out: &mut Vec<u8>, port: &PortName, item: &Item, inner: usize, now: Duration) {
     out.reserve(inner + LENGTH_BYTES);
     out.extend_from_slice(&(inner as u32).to_be_bytes());
     item.encode_head(port, now, out);

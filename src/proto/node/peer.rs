@@ -86,15 +86,10 @@ impl<W> Peer<W> {
     ///
     /// # Errors
     /// Nothing was queued: the queue is full, or the peer takes no message of that size.
-    pub fn send(
-        &mut self,
-        port: &PortName,
-        message: Message,
-        now: Now,
-    ) -> Result<Wake, SendRefused> {
+    pub fn send(&mut self, port: &PortName, message: Message) -> Result<Wake, SendRefused> {
         let message = self.admit(message)?;
         let watch = false;
-        self.out.push(port, Item::Send { message, watch }, now);
+        self.out.push(port, Item::Send { message, watch });
         Ok(self.wake())
     }
 
@@ -108,22 +103,21 @@ impl<W> Peer<W> {
         port: &PortName,
         message: Message,
         watch: W,
-        now: Now,
     ) -> Result<(WatchId, Wake), (SendRefused, W)> {
         let message = match self.admit(message) {
             Ok(message) => message,
             Err(refused) => return Err((refused, watch)),
         };
         let (id, watch) = self.add_watch(port, watch);
-        self.out.push(port, Item::Send { message, watch }, now);
+        self.out.push(port, Item::Send { message, watch });
         Ok((id, self.wake()))
     }
 
     /// Adds a monitor on a port there (M2, M4, M5). For the node port: fires only with the link.
-    pub fn monitor(&mut self, port: &PortName, watch: W, now: Now) -> (WatchId, Wake) {
+    pub fn monitor(&mut self, port: &PortName, watch: W) -> (WatchId, Wake) {
         let (id, ask) = self.add_watch(port, watch);
         if ask {
-            self.out.push(port, Item::Monitor, now);
+            self.out.push(port, Item::Monitor);
         }
         (id, self.wake())
     }
@@ -141,7 +135,7 @@ impl<W> Peer<W> {
         if !port.is_node_port() {
             let reason = reason::encode(reason, &self.limits);
             let deadline = now.mono + self.limits.kill_wait;
-            self.out.push(port, Item::Kill { reason, deadline }, now);
+            self.out.push(port, Item::Kill { reason, deadline });
         }
         self.wake()
     }
@@ -155,19 +149,18 @@ impl<W> Peer<W> {
         port: &PortName,
         function: &str,
         args: Message,
-        now: Now,
     ) -> Result<Wake, SendRefused> {
         let args = self.admit(args)?;
         let function = function.into();
-        self.out.push(port, Item::Spawn { function, args }, now);
+        self.out.push(port, Item::Spawn { function, args });
         Ok(self.wake())
     }
 
     /// Sends something to the database of that link's node, in order; ignored when `link` is not the link any more. Only
     /// where both have the feature `db`.
-    pub fn send_db(&mut self, link: LinkId, message: Message, now: Now) -> Wake {
+    pub fn send_db(&mut self, link: LinkId, message: Message) -> Wake {
         if self.link == Some(link) {
-            self.out.push_db(message, now);
+            self.out.push_db(message);
         }
         self.wake()
     }

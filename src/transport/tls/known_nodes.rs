@@ -126,6 +126,12 @@ impl KnownNodesFile {
         }
     }
 
+    /// Whether there is nothing to remember.
+    fn is_settled(nodes: &BTreeMap<NodeId, Proof>, node: &NodeId, proof: Proof) -> bool {
+        let needless = matches!(proof, Proof::Key(_)) && naming::certified_key(node).is_some();
+        nodes.get(node) == Some(&proof) || needless || naming::has_random_part(node)
+    }
+
     /// Somebody may have edited the file; what cannot be read changes nothing.
     fn reread(&self, nodes: &mut BTreeMap<NodeId, Proof>) {
         match load(&self.path) {
@@ -147,8 +153,7 @@ impl KnownNodes for KnownNodesFile {
 
     fn learn(&self, node: &NodeId, proof: Proof) -> Result<(), HandshakeError> {
         let mut nodes = self.lock();
-        let needless = matches!(proof, Proof::Key(_)) && naming::certified_key(node).is_some();
-        if nodes.get(node) == Some(&proof) || needless || naming::has_random_part(node) {
+        if Self::is_settled(&nodes, node, proof) {
             return self.compare(&nodes, node, proof);
         }
         self.reread(&mut nodes);
@@ -171,6 +176,12 @@ impl KnownNodes for KnownNodesFile {
                 source.unwrap_or_default()
             ))
         })
+    }
+
+    fn is_quick(&self, node: &NodeId, proof: Proof) -> bool {
+        // where the file is being written, one waits for it elsewhere
+        let nodes = self.nodes.try_lock();
+        nodes.is_ok_and(|nodes| Self::is_settled(&nodes, node, proof))
     }
 }
 

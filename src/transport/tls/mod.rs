@@ -19,6 +19,7 @@ mod raw_key;
 mod secret;
 mod secret_file;
 mod setup;
+mod signatures;
 mod stream;
 mod verify;
 

@@ -9,7 +9,9 @@ use rustls::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{WebPkiSupportedAlgorithms, ring::default_provider, verify_tls13_signature},
+    crypto::{
+        CryptoProvider, WebPkiSupportedAlgorithms, ring::default_provider, verify_tls13_signature,
+    },
     pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime},
     server::{
         WebPkiClientVerifier,
@@ -21,7 +23,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 use super::{
     crl::{self, Crl},
     leaf::{self, Leaf, utc},
-    name,
+    name, signatures,
 };
 
 /// More than these besides its own a peer may not show.
@@ -78,7 +80,12 @@ impl Trust {
     ) -> Result<Self, String> {
         let server_name = ServerName::try_from(name::dns_name(cluster))
             .map_err(|e| format!("the cluster's name {cluster:?} cannot be used: {e}"))?;
-        let provider = Arc::new(default_provider());
+        let own = default_provider();
+        let schemes = own.signature_verification_algorithms;
+        let provider = Arc::new(CryptoProvider {
+            signature_verification_algorithms: signatures::algorithms(),
+            ..own
+        });
         let mut parsed = Vec::new();
         for der in cas {
             let cert = leaf::parse(der)
@@ -99,7 +106,7 @@ impl Trust {
             cluster: cluster.to_owned(),
             server_name,
             anchors,
-            schemes: provider.signature_verification_algorithms,
+            schemes,
         })
     }
 
@@ -170,7 +177,7 @@ impl Anchor {
         der: &CertificateDer<'static>,
         cert: &X509Certificate<'_>,
         crls: Vec<CertificateRevocationListDer<'static>>,
-        provider: &Arc<rustls::crypto::CryptoProvider>,
+        provider: &Arc<CryptoProvider>,
     ) -> Result<Self, String> {
         let subject = short(&cert.subject().to_string());
         let wrong = |e: &dyn fmt::Display| format!("the CA {subject} cannot be used: {e}");

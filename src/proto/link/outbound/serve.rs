@@ -41,6 +41,9 @@ impl Outbound {
         } else {
             buf.append(&mut self.ready);
         }
+        if std::mem::take(&mut self.is_lane_ready) {
+            self.last_lane = now.mono;
+        }
         while !self.is_quiet && buf.len() - start < budget {
             let Some(index) = self.ring.pop_front() else {
                 break;
@@ -211,13 +214,13 @@ impl Outbound {
             });
         }
         if whole {
-            write(buf, &lane.port, &entry.item, inner, now);
+            write(buf, &lane.port, &entry.item, inner, now.mono);
             self.window.sent(index, cost, entry.item.counts());
             self.pop(index);
             return Step::Sent(inner + LENGTH_BYTES);
         }
         let mut head = Vec::with_capacity(inner - payload_len);
-        entry.item.encode_head(&lane.port, now, &mut head);
+        entry.item.encode_head(&lane.port, now.mono, &mut head);
         self.begin_partial(index, head);
         self.serve_one(index, buf, now)
     }
