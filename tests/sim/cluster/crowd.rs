@@ -104,7 +104,7 @@ impl Cluster {
         let mut fired = BTreeMap::new();
         for entry in &self.w.history.entries {
             if let What::Fired { watch, .. } = entry.what {
-                *fired.entry(u64::from(watch)).or_default() += 1;
+                *fired.entry(watch).or_default() += 1;
             }
         }
         fired
@@ -117,7 +117,7 @@ impl Cluster {
             match &entry.what {
                 What::Monitored { to, watch } if !dead.contains(&entry.host) => {
                     let of = self.w.addresses[to.node()];
-                    let times = fired.get(&u64::from(*watch)).copied().unwrap_or(0);
+                    let times = fired.get(watch).copied().unwrap_or(0);
                     let expected = u32::from(dead.contains(&of));
                     assert_eq!(times, expected, "{} of {to}", entry.host);
                 }
