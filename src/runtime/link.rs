@@ -423,7 +423,8 @@ impl<P: NodePorts> Writer<'_, P> {
             output.rest(now.mono, patience / 4);
             let until = due.map(|mono| self.shared.clock.instant(mono));
             tokio::select! {
-                () = cell.writer.notified() => {}
+                // senders that are ready to run add to what is written: a write a message costs forty times as much
+                () = cell.writer.notified() => pause().await,
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
             }
         }
