@@ -87,7 +87,7 @@ pub trait Behaviour: Send + 'static {
     /// Handles one thing. A panic, here or in the future, is taken for [`Fault::Die`].
     fn handle<'a>(&'a mut self, port: &'a Arc<PortCell>, incoming: Incoming) -> Step<'a>;
     /// Handles messages that came together, in order: takes each out as it begins with it, at least the first. Stops at a
-    /// fault, and where the port [has something else to do](PortCell::is_urgent); what is left is asked for again.
+    /// fault, and where the port has something else to do; what is left is asked for again.
     fn handle_batch<'a>(&'a mut self, port: &'a Arc<PortCell>, batch: &'a mut Batch) -> Step<'a>;
     /// Where the messages come from that follow, until said otherwise.
     fn origin(&mut self, _port: &Arc<PortCell>, _origin: Origin) {}

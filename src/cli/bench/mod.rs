@@ -13,6 +13,7 @@ use std::{ffi::OsString, process::ExitCode, time::Duration};
 use clap::ValueEnum;
 use serde_json::json;
 
+pub use self::figures::spread;
 pub(crate) use self::other::NodeArgs;
 use self::{pair::Stage, rows::Row};
 use super::{
@@ -153,12 +154,12 @@ async fn all(stage: Stage, args: Args) -> Outcome {
     Ok(())
 }
 
-/// `cargo bench --bench mesh`: the rows with JSON lines.
+/// `cargo bench --bench mesh`: the rows with JSON lines. The arguments are those of the process.
 ///
 /// Names that are no rows are for other programs of benchmarks, which `cargo bench` hands them to as well.
 #[doc(hidden)]
-pub fn bench_main() -> ExitCode {
-    let given: Vec<OsString> = std::env::args_os().skip(1).collect();
+pub fn bench_main(given: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let given: Vec<OsString> = given.into_iter().collect();
     let again = given.iter().any(|arg| arg == NODE_COMMAND);
     let mut args: Vec<OsString> = vec!["portmesh".into()];
     if again {
@@ -191,4 +192,5 @@ pub fn bench_main() -> ExitCode {
 }
 
 /// The hidden subcommand of the other process.
-const NODE_COMMAND: &str = "bench-node";
+#[doc(hidden)]
+pub const NODE_COMMAND: &str = "bench-node";

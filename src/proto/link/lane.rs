@@ -215,6 +215,38 @@ impl Partial {
     }
 }
 
+/// Messages and spawns that wait.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Queued {
+    pub(crate) bytes: usize,
+    pub(crate) count: usize,
+}
+
+impl Queued {
+    pub(crate) fn enter(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.count += 1;
+    }
+
+    pub(crate) fn leave(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.count = self.count.saturating_sub(1);
+    }
+
+    /// What is left of these bounds.
+    pub(crate) fn free(&self, bytes_max: usize, count_max: usize) -> Queued {
+        Queued {
+            bytes: bytes_max.saturating_sub(self.bytes),
+            count: count_max.saturating_sub(self.count),
+        }
+    }
+
+    /// Whether one more message fits.
+    pub(crate) fn fits(&self, bytes: usize, into: Queued) -> bool {
+        self.count < into.count && self.bytes.saturating_add(bytes) <= into.bytes
+    }
+}
+
 /// In which list of the link a lane is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -232,6 +264,9 @@ pub(crate) struct Lane {
     pub(crate) port: PortName,
     pub(crate) items: VecDeque<Entry>,
     pub(crate) partial: Option<Partial>,
+    pub(crate) queued: Queued,
+    /// A message was refused because so much of this lane waits.
+    pub(crate) starved: bool,
     pub(crate) share: Share,
     pub(crate) place: Place,
     /// Where it waits or waited, until something of it goes out.
@@ -258,6 +293,8 @@ impl Lane {
             port,
             items: VecDeque::new(),
             partial: None,
+            queued: Queued::default(),
+            starved: false,
             share: Share::default(),
             place: Place::Idle,
             waiting: None,

@@ -15,7 +15,7 @@ use super::{
     downs::Downs,
     frame::{FRAME_BYTES_MIN, Frame, LENGTH_BYTES},
     keepalive::Keepalive,
-    lane::{self, Entry, Item, Lanes, Place},
+    lane::{self, Entry, Item, Lanes, Place, Queued},
     window::{LaneIndex, Lie, Window},
 };
 use crate::proto::{
@@ -26,6 +26,7 @@ use crate::proto::{
 };
 
 mod blocked;
+mod queue;
 mod rest;
 mod serve;
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod tests;
 
 pub(crate) use blocked::Waiting;
 use blocked::{Blocked, Need};
+use queue::Hungry;
 
 /// The fast path stops when so many bytes are ready for the writer.
 const READY_BYTES: usize = 64 << 10;
@@ -67,10 +69,8 @@ pub(crate) struct Outbound {
     /// When kills that wait end their wait.
     kills: BTreeSet<(Duration, LaneIndex)>,
     partials: usize,
-    queued_bytes: usize,
-    queued_count: usize,
-    /// Senders may wait for room.
-    starved: bool,
+    queued: Queued,
+    hungry: Hungry,
     /// Acknowledgements of losses that are not out yet.
     acks: usize,
     lost: Vec<(PortName, String)>,
@@ -111,9 +111,8 @@ impl Outbound {
             blocked: Blocked::default(),
             kills: BTreeSet::new(),
             partials: 0,
-            queued_bytes: 0,
-            queued_count: 0,
-            starved: false,
+            queued: Queued::default(),
+            hungry: Hungry::default(),
             acks: 0,
             lost: Vec::new(),
             db: Backlog {
@@ -144,25 +143,13 @@ impl Outbound {
 
     /// Everything but what is queued from now on is gone. How many messages and spawns were not known to be dealt with.
     pub(crate) fn reset(&mut self) -> u64 {
-        let lost = self.queued_count as u64 + self.window.unprocessed_messages();
+        let lost = self.queued.count as u64 + self.window.unprocessed_messages();
         *self = Outbound::new(&self.limits);
         lost
     }
 
     pub(crate) fn terms(&self) -> Option<&Terms> {
         self.terms.as_ref()
-    }
-
-    /// Whether a message of that size fits into the queue.
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.queued_count == 0
-            || (self.queued_count < self.limits.outbound_count_max
-                && self.queued_bytes.saturating_add(bytes) <= self.limits.outbound_bytes_max)
-    }
-
-    /// A sender was refused: tell when there is room.
-    pub(crate) fn starve(&mut self) {
-        self.starved = true;
     }
 
     /// Whether anything waits or is not known to be dealt with.
@@ -224,18 +211,13 @@ impl Outbound {
         if item.is_db() {
             self.db.bytes += size;
         }
-        if item.counts() {
-            self.queued_bytes += size;
-            self.queued_count += 1;
-            if self.queued_bytes > self.limits.outbound_bytes_max / 2
-                || self.queued_count > self.limits.outbound_count_max / 2
-            {
-                self.starved = true;
-            }
-        }
         let Some(lane) = self.lanes.get(index) else {
             return;
         };
+        if item.counts() {
+            lane.queued.enter(size);
+            self.queued.enter(size);
+        }
         match &item {
             Item::Kill { deadline, .. } => {
                 if lane.kill.is_some() || lane.kill_due {
@@ -301,7 +283,7 @@ impl Outbound {
             return false;
         };
         lane.asks -= 1;
-        self.leave(&entry);
+        self.leave(index, &entry);
         self.retry(index);
         self.schedule(index);
         true
@@ -327,23 +309,6 @@ impl Outbound {
             Place::Idle => self.lanes.tidy(index),
             Place::Ring | Place::Blocked => {}
         }
-    }
-
-    /// An item is not in its lane any more.
-    fn leave(&mut self, entry: &Entry) {
-        if entry.item.counts() {
-            self.left(entry.size);
-        } else if entry.item.is_db() {
-            self.db.bytes = self.db.bytes.saturating_sub(entry.size);
-        }
-        if let Some(generation) = entry.generation {
-            self.downs.leave(generation);
-        }
-    }
-
-    fn left(&mut self, size: usize) {
-        self.queued_bytes = self.queued_bytes.saturating_sub(size);
-        self.queued_count = self.queued_count.saturating_sub(1);
     }
 
     // --- what the peer says ---

@@ -87,7 +87,7 @@ impl<W> Peer<W> {
     /// # Errors
     /// Nothing was queued: the queue is full, or the peer takes no message of that size.
     pub fn send(&mut self, port: &PortName, message: Message) -> Result<Wake, SendRefused> {
-        let message = self.admit(message)?;
+        let message = self.admit(port, message)?;
         let watch = false;
         self.out.push(port, Item::Send { message, watch });
         Ok(self.wake())
@@ -104,7 +104,7 @@ impl<W> Peer<W> {
         message: Message,
         watch: W,
     ) -> Result<(WatchId, Wake), (SendRefused, W)> {
-        let message = match self.admit(message) {
+        let message = match self.admit(port, message) {
             Ok(message) => message,
             Err(refused) => return Err((refused, watch)),
         };
@@ -150,7 +150,7 @@ impl<W> Peer<W> {
         function: &str,
         args: Message,
     ) -> Result<Wake, SendRefused> {
-        let args = self.admit(args)?;
+        let args = self.admit(port, args)?;
         let function = function.into();
         self.out.push(port, Item::Spawn { function, args });
         Ok(self.wake())
@@ -171,12 +171,12 @@ impl<W> Peer<W> {
         self.out.db_room()
     }
 
-    /// Whether a message of that size would be accepted now; for [awaiting] senders. They are told by
+    /// Whether a message of that size to that port would be accepted now; for [awaiting] senders. They are told by
     /// [`Transmit::room`], and have to try again after [`Self::close`] too.
     ///
     /// [awaiting]: SendRefused::Full
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.out.has_room(bytes)
+    pub fn has_room(&mut self, port: &PortName, bytes: usize) -> bool {
+        self.out.has_room(port, bytes)
     }
 
     /// Whether all that was accepted has been transmitted, and the peer has dealt with it and holds none of it for a
@@ -388,7 +388,7 @@ impl<W> Peer<W> {
         }
     }
 
-    fn admit(&mut self, message: Message) -> Result<Message, SendRefused> {
+    fn admit(&mut self, port: &PortName, message: Message) -> Result<Message, SendRefused> {
         let bytes = message.encoded_len();
         if let Some(terms) = self.out.terms()
             && bytes > terms.message_bytes_max
@@ -396,8 +396,7 @@ impl<W> Peer<W> {
             let max = terms.message_bytes_max;
             return Err(SendRefused::TooLarge { message, max });
         }
-        if !self.out.has_room(bytes) {
-            self.out.starve();
+        if !self.out.has_room(port, bytes) {
             return Err(SendRefused::Full(message));
         }
         Ok(message)

@@ -95,7 +95,7 @@ fn it_counts_neither_in_the_queue_nor_among_what_is_lost() {
     for n in 0..300 {
         peer.send_db(link(1), numbered(n, 1000));
     }
-    assert!(peer.has_room(limits.outbound_bytes_max));
+    assert!(peer.has_room(&name("p"), limits.outbound_bytes_max));
     assert!(!peer.is_flushed());
     let closed = peer.close(&CloseReason::Transport("cut".into()));
     assert_eq!(closed.lost, 0);

@@ -96,7 +96,7 @@ fn a_full_queue_hands_the_message_back_and_tells_when_there_is_room() {
     let port = name("p");
     // by bytes: a message larger than the queue passes when it is empty
     peer.send(&port, sized(2000)).unwrap();
-    assert!(!peer.has_room(1));
+    assert!(!peer.has_room(&port, 1));
     let Err(SendRefused::Full(back)) = peer.send(&port, sized(10)) else {
         panic!("it was taken");
     };
@@ -110,15 +110,83 @@ fn a_full_queue_hands_the_message_back_and_tells_when_there_is_room() {
     let mut out = Vec::new();
     assert!(peer.transmit(&mut out, 1 << 20, at(0)).room);
     assert!(!peer.transmit(&mut out, 1 << 20, at(0)).room, "told once");
-    assert!(peer.has_room(1000));
-    // by count, at n - 1, n, n + 1
+    assert!(peer.has_room(&port, 1000));
+    // by count, at n - 1, n, n + 1: one port gets as much as is free besides, and so on
     let mut peer = self::peer(&limits);
-    for n in 0..10 {
-        assert!(peer.has_room(1), "{n}");
-        peer.send(&port, sized(5)).unwrap();
+    for (port, most) in [("p", 5), ("q", 3), ("r", 1), ("s", 1)] {
+        let port = name(port);
+        for n in 0..most {
+            assert!(peer.has_room(&port, 1), "{port} {n}");
+            peer.send(&port, sized(5)).unwrap();
+        }
+        assert!(!peer.has_room(&port, 1), "{port}");
+        assert!(peer.send(&port, sized(5)).is_err());
     }
-    assert!(!peer.has_room(1));
-    assert!(peer.send(&port, sized(5)).is_err());
+    assert!(peer.send(&name("t"), sized(5)).is_err());
+}
+
+// P8
+#[test]
+fn what_is_sent_without_end_to_a_stuck_port_leaves_room_for_others() {
+    let limits = Limits {
+        outbound_bytes_max: 64 << 10,
+        window_bytes: 16 << 10,
+        ..Limits::default()
+    };
+    let mut peer = up(&limits);
+    let stuck = ["s", "t", "u"].map(name);
+    let mut held = [0; 3];
+    let mut done = 0;
+    // each holds what it has got, and is sent to until nothing more is taken
+    for (port, held) in stuck.iter().zip(&mut held) {
+        while peer.send(port, sized(500)).is_ok() {}
+        let frames = sent(&mut peer, at(0));
+        *held = cost(&frames);
+        done += *held;
+        let hold = PeerFrame::Hold {
+            port: port.clone(),
+            bytes: *held,
+        };
+        assert!(peer.handle(link(1), hold, at(0)).close.is_none());
+        progress(&mut peer, done);
+        while peer.send(port, sized(500)).is_ok() {}
+        assert!(!peer.has_room(port, 500));
+        assert!(transmit(&mut peer, at(0)).is_empty());
+    }
+    // another one gets all it is sent, for ever
+    let healthy = name("h");
+    let mut waits = false;
+    let mut refused = 0;
+    for n in 0..1000 {
+        let now = at(n);
+        while !waits {
+            waits = peer.send(&healthy, sized(100)).is_err();
+            refused += u32::from(waits);
+        }
+        let mut out = Vec::new();
+        waits &= !peer.transmit(&mut out, 1 << 20, now).room;
+        let frames = frames(&out);
+        assert!(frames.len() > 5, "{n}: {}", frames.len());
+        done += cost(&frames);
+        progress(&mut peer, done);
+    }
+    assert!(refused > 50, "who waits to send to it is told: {refused}");
+    // and the others go on when they may
+    for (port, held) in stuck.iter().zip(held) {
+        let resume = PeerFrame::Resume {
+            port: port.clone(),
+            bytes: held,
+        };
+        assert!(peer.handle(link(1), resume, at(1000)).close.is_none());
+    }
+    let mut told = false;
+    while !peer.is_flushed() {
+        let mut out = Vec::new();
+        told |= peer.transmit(&mut out, 1 << 20, at(1000)).room;
+        done += cost(&frames(&out));
+        progress(&mut peer, done);
+    }
+    assert!(told && peer.has_room(&stuck[0], 500));
 }
 
 // P3
