@@ -116,6 +116,13 @@ fn main() -> ExitCode {
         }
     };
     let mut bouts = bouts(&args);
+    if bouts.is_empty() {
+        eprintln!(
+            "none of {} is compared with anything here",
+            args.rows.join(", ")
+        );
+        return ExitCode::SUCCESS;
+    }
     let began = Instant::now();
     for round in 0..args.rounds {
         if began.elapsed() > Duration::from_secs(args.budget) {

@@ -4,6 +4,9 @@
 mod judge;
 #[path = "../../benches/compare/plan.rs"]
 mod plan;
+#[cfg(unix)]
+#[path = "../../benches/compare/run.rs"]
+mod run;
 
 use std::collections::BTreeSet;
 
@@ -217,4 +220,25 @@ fn every_program_that_is_known_is_compared_by_rows_that_there_are() {
         assert!(!(bout.once && aims), "{} {:?}", bout.kind, bout.args);
     }
     assert!(OWN.iter().all(|(_, aim)| *aim != Aim::None));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_that_fails_is_said_with_its_last_words() {
+    let run = |script: &str| {
+        let program = ["sh", "-c", script, "name"].map(str::to_owned);
+        run::run(&program, &["--secs".to_owned(), "0.1".to_owned()])
+    };
+    // it gets its arguments, and what is no JSON is a remark
+    let lines = run(r#"echo remark; echo "{\"said\":\"$*\"}""#).unwrap();
+    assert_eq!(lines, [serde_json::json!({"said": "--secs 0.1"})]);
+    let error = run(r#"echo '{"value":1}'; echo first >&2; echo no server >&2; exit 3"#);
+    let error = error.unwrap_err();
+    assert!(error.contains("status: 3: no server"), "{error}");
+    let missing = run::run(&["no such program".to_owned()], &[]).unwrap_err();
+    assert!(
+        missing.contains("no such program does not start"),
+        "{missing}"
+    );
+    assert!(run::run(&[], &[]).is_err());
 }
