@@ -313,7 +313,7 @@ impl Message {
                 let done = self.format.to_cbor(&self.bytes, limits, out)?;
                 Ok::<_, DecodeError>(done.then(|| decode::cbor(cbor::Reader::new(out), skip)))
             })?;
-            made.unwrap_or_else(|| decode::values(&*self.list(limits)?, skip))
+            made.unwrap_or_else(|| decode::values(&self.list(limits)?, skip))
         }
     }
     /// The list of values itself.
