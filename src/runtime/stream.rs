@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
+    io::{self, IoSlice},
     pin::pin,
     task::Poll,
     time::Duration,
@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::driver::LATE;
+use crate::proto::link::sink::Spliced;
 
 /// What is read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -85,12 +86,14 @@ pub(super) enum WriteError {
     Slow(Duration),
 }
 
+/// Pieces of what is to be written that are handed on together.
+const SLICES_MAX: usize = 16;
+
 /// What is to be written, and how much of it has been: kept outside of the future, so that nothing is lost or written
 /// twice when that is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
-    pub(super) bytes: Vec<u8>,
-    written: usize,
+    pub(super) bytes: Spliced,
     /// What went out since the time beside it.
     went: usize,
     since: Duration,
@@ -102,7 +105,7 @@ impl Outgoing {
     pub(super) fn rest(&mut self, mono: Duration, period: Duration) {
         if mono.saturating_sub(self.since) >= period {
             if self.bytes.is_empty() && is_too_large(self.bytes.capacity(), self.went) {
-                self.bytes = Vec::new();
+                self.bytes.shrink();
             }
             self.went = 0;
             self.since = mono;
@@ -115,20 +118,24 @@ impl Outgoing {
         stream: &mut (impl AsyncWrite + Unpin),
         patience: Duration,
     ) -> Result<usize, WriteError> {
-        while let Some(rest) = self.bytes.get(self.written..)
-            && !rest.is_empty()
-        {
-            let count = patiently(patience, stream.write(rest)).await?;
+        let mut total = 0;
+        while !self.bytes.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut used = 0;
+            for (slice, piece) in slices.iter_mut().zip(self.bytes.pieces()) {
+                *slice = IoSlice::new(piece);
+                used += 1;
+            }
+            let slices = slices.get(..used).unwrap_or_default();
+            let count = patiently(patience, stream.write_vectored(slices)).await?;
             if count == 0 {
                 return Err(io::Error::from(io::ErrorKind::WriteZero).into());
             }
-            self.written += count;
+            self.bytes.advance(count);
+            total += count;
         }
-        let count = self.bytes.len();
-        self.went += count;
-        self.bytes.clear();
-        self.written = 0;
-        Ok(count)
+        self.went += total;
+        Ok(total)
     }
 }
 
@@ -167,6 +174,7 @@ mod tests {
     use tokio::io::duplex;
 
     use super::*;
+    use crate::proto::link::sink::FrameSink;
 
     #[tokio::test]
     async fn buffers_are_large_while_much_goes_over_a_link_and_small_otherwise() {
@@ -196,15 +204,15 @@ mod tests {
 
         let (second, patience) = (Duration::from_secs(1), Duration::from_secs(5));
         let mut output = Outgoing::default();
-        output.bytes.extend([7; 60_000]);
+        output.bytes.bytes().extend([7; 60_000]);
         output.write(&mut near, patience).await.unwrap();
         output.rest(second, second);
         assert!(output.bytes.capacity() >= 60_000, "it was needed just now");
         output.rest(second * 3 / 2, second);
         assert!(output.bytes.capacity() >= 60_000);
-        output.bytes.push(7);
+        output.bytes.bytes().push(7);
         output.rest(second * 2, second);
-        assert_eq!(output.bytes, [7], "what is to be written stays");
+        assert_eq!(output.bytes.size(), 1, "what is to be written stays");
         output.write(&mut near, patience).await.unwrap();
         output.rest(second * 3, second);
         assert_eq!(output.bytes.capacity(), 0);
