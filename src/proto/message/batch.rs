@@ -29,13 +29,13 @@ pub struct Batch {
     format: Format,
     bytes: Bytes,
     /// The length of the first message, so that one alone needs no list.
-    first: Option<u32>,
-    rest: vec::IntoIter<u32>,
+    first: Option<usize>,
+    rest: vec::IntoIter<usize>,
 }
 
 impl Batch {
     /// So many messages as there are lengths, whose bytes stand one behind the other.
-    pub(crate) fn new(bytes: Bytes, lens: Vec<u32>, format: Format) -> Self {
+    pub(crate) fn new(bytes: Bytes, lens: Vec<usize>, format: Format) -> Self {
         let mut rest = lens.into_iter();
         Batch {
             format,
@@ -47,7 +47,7 @@ impl Batch {
     /// One message.
     pub(crate) fn one(bytes: Bytes, format: Format) -> Self {
         Batch {
-            first: Some(bytes.len() as u32),
+            first: Some(bytes.len()),
             format,
             bytes,
             rest: Vec::new().into_iter(),
@@ -61,7 +61,7 @@ impl Batch {
         for message in messages {
             if format.get_or_insert_with(|| message.format.clone()) == &message.format {
                 bytes.extend_from_slice(&message.bytes);
-                lens.push(message.bytes.len() as u32);
+                lens.push(message.bytes.len());
             }
         }
         Self::new(bytes.into(), lens, format.unwrap_or(Format::cbor()))
@@ -80,12 +80,11 @@ impl Batch {
     }
     /// Bytes of the next one.
     pub fn next_len(&self) -> Option<usize> {
-        self.first.map(|len| len as usize)
+        self.first
     }
     /// Bytes of each.
     pub fn lens(&self) -> impl Iterator<Item = usize> {
-        let lens = self.first.iter().chain(self.rest.as_slice());
-        lens.map(|&len| len as usize)
+        self.first.iter().chain(self.rest.as_slice()).copied()
     }
     /// Takes the next message out if its first value is that text, as it can be seen without reading the rest.
     pub fn next_if_tagged(&mut self, tag: &str) -> Option<Message> {
@@ -97,20 +96,14 @@ impl Batch {
     }
     /// Takes the first so many out, as a batch of their own.
     pub fn split_to(&mut self, count: usize) -> Batch {
-        let lens: Vec<u32> = self
-            .first
-            .take()
-            .into_iter()
-            .chain(self.rest.by_ref().take(count.saturating_sub(1)))
-            .collect();
-        // one was taken to look at
-        let (lens, back) = if count == 0 {
-            (Vec::new(), lens.first().copied())
-        } else {
-            (lens, None)
-        };
-        self.first = back.or_else(|| self.rest.next());
-        let bytes = lens.iter().map(|&len| len as usize).sum::<usize>();
+        let mut lens = Vec::with_capacity(count.min(self.len()));
+        while lens.len() < count
+            && let Some(len) = self.first.take()
+        {
+            lens.push(len);
+            self.first = self.rest.next();
+        }
+        let bytes = lens.iter().sum::<usize>();
         let bytes = self.bytes.split_to(bytes.min(self.bytes.len()));
         Batch::new(bytes, lens, self.format.clone())
     }
@@ -120,7 +113,7 @@ impl Iterator for Batch {
     type Item = Message;
 
     fn next(&mut self) -> Option<Message> {
-        let len = self.first.take()? as usize;
+        let len = self.first.take()?;
         self.first = self.rest.next();
         let bytes = match self.first {
             Some(_) => self.bytes.split_to(len.min(self.bytes.len())),

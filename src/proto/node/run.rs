@@ -49,6 +49,6 @@ pub(super) fn take_batch(data: &[u8], payloads: &mut &[Range<usize>], format: &F
     for range in group {
         chunk.extend_from_slice(data.get(range.clone()).unwrap_or_default());
     }
-    let lens = group.iter().map(|range| range.len() as u32).collect();
+    let lens = group.iter().map(Range::len).collect();
     Batch::new(chunk.into(), lens, format.clone())
 }
