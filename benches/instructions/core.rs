@@ -66,7 +66,7 @@ fn send(count: u64, ports: u64, format: &Format) {
     let each = (WRITE_BYTES / (message.encoded_len() + 20)) as u64;
     let (mut wire, now) = (Vec::new(), pair.a.now());
     for (n, port) in (1..=count).zip(ports.iter().cycle()) {
-        let wake = pair.a.peer.send(port, message.clone(), now);
+        let wake = pair.a.peer.send(port, message.clone());
         black_box(wake).expect("there is room");
         if n % each == 0 {
             wire.clear();
@@ -93,7 +93,7 @@ fn receive(count: u64, ports: u64) {
     let message = small(7, &pair.a.limits);
     let now = pair.a.now();
     for port in ports.iter().cycle().take(MANY as usize) {
-        let sent = pair.a.peer.send(port, message.clone(), now);
+        let sent = pair.a.peer.send(port, message.clone());
         sent.expect("there is room");
     }
     let mut wire = Vec::new();
@@ -134,8 +134,7 @@ pub(crate) fn call(count: u64) {
         let replies = pair.a.ports.open(&reply);
         let request = Message::encode(&("ping", n, reply.as_str()), &pair.a.limits);
         let request = request.expect("it is encodable");
-        let now = pair.a.now();
-        let called = pair.a.peer.call(&server, request, n, now);
+        let called = pair.a.peer.call(&server, request, n);
         let (watch, _) = called.expect("there is room");
         pair.forward();
         for (_, port) in pair.b.touched() {
@@ -144,7 +143,7 @@ pub(crate) fn call(count: u64) {
                 let (n, reply) = args.expect("a request");
                 let answer = Message::encode(&(n,), &pair.b.limits).expect("it is encodable");
                 let reply = reply.parse().expect("a port's name");
-                let sent = pair.b.peer.send(&reply, answer, now);
+                let sent = pair.b.peer.send(&reply, answer);
                 sent.expect("there is room");
             }
         }
@@ -170,9 +169,9 @@ pub(crate) fn spawn_monitor_kill(count: u64) {
         for n in 0..AT_ONCE {
             let port = names.next_name();
             let args = Message::encode_args(&(n,), &pair.a.limits).expect("it is encodable");
-            let spawned = pair.a.peer.spawn(&port, "victim", args, now);
+            let spawned = pair.a.peer.spawn(&port, "victim", args);
             spawned.expect("there is room");
-            pair.a.peer.monitor(&port, n, now);
+            pair.a.peer.monitor(&port, n);
             pair.a.peer.kill(&port, &Reason::default(), now);
         }
         fired += AT_ONCE;
@@ -194,8 +193,7 @@ pub(crate) fn large(count: u64) {
     let body = Bytes::from(vec![0x5a; 64 << 10]);
     for n in 0..count {
         let message = Message::encode(&("blob", n, body.clone()), &pair.a.limits);
-        let now = pair.a.now();
-        let sent = pair.a.peer.send(&sink, message.expect("encodable"), now);
+        let sent = pair.a.peer.send(&sink, message.expect("encodable"));
         sent.expect("there is room");
         pair.forward();
         black_box(next(&mailbox)).expect("it came");

@@ -1,12 +1,7 @@
 //! Two cores of the protocol, joined by byte buffers: what a link does, without tasks, TLS or a clock.
 
 use std::{
-    cell::RefCell,
-    collections::{BTreeMap, VecDeque},
-    num::NonZeroU64,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
+    cell::RefCell, collections::BTreeMap, num::NonZeroU64, rc::Rc, sync::Arc, time::Duration,
 };
 
 use bytes::BytesMut;
@@ -15,11 +10,12 @@ use portmesh::{
     proto::{
         limits::Now,
         link::LinkId,
+        message::Batch,
         node::{
             peer::{LinkParams, Peer, Reply},
             session::{Delivery, Ports, Reactions, Session, SessionParams},
         },
-        ports::mailbox::{Mailbox, MailboxLimits, Push},
+        ports::mailbox::{Mailbox, MailboxLimits},
     },
 };
 
@@ -31,7 +27,9 @@ type Shared = Rc<RefCell<Port>>;
 
 /// A port: a mailbox, and whether the link is told of its death.
 pub(crate) struct Port {
-    mailbox: Mailbox<Message>,
+    mailbox: Mailbox<Batch>,
+    /// What was taken out of it last.
+    taken: Option<Batch>,
     watched: bool,
     killed: Option<Reason>,
 }
@@ -53,6 +51,7 @@ impl Boxes {
                 count_max: limits.mailbox_count_max,
                 overflow: Overflow::PushBack,
             }),
+            taken: None,
             watched: false,
             killed: None,
         }));
@@ -68,7 +67,13 @@ impl Boxes {
 
 /// The next message of a port.
 pub(crate) fn next(port: &Shared) -> Option<Message> {
-    port.borrow_mut().mailbox.pop()
+    let mut port = port.borrow_mut();
+    loop {
+        if let Some(message) = port.taken.as_mut().and_then(Iterator::next) {
+            return Some(message);
+        }
+        port.taken = Some(port.mailbox.pop()?);
+    }
 }
 
 impl Ports for Boxes {
@@ -80,19 +85,17 @@ impl Ports for Boxes {
         Some((name.parse().ok()?, port.clone()))
     }
 
-    fn deliver(
-        &self,
-        (name, port): &Self::Port,
-        _: LinkId,
-        batch: &mut VecDeque<Message>,
-    ) -> Delivery {
+    fn deliver(&self, (name, port): &Self::Port, _: LinkId, batch: &mut Batch) -> Delivery {
+        // as the runtime does it
         let mailbox = &mut port.borrow_mut().mailbox;
-        while let Some(message) = batch.pop_front() {
-            let bytes = message.encoded_len();
-            if let Push::Full(message) = mailbox.push(message, bytes) {
-                batch.push_front(message);
-                return Delivery::Full;
-            }
+        let count = mailbox.count_fitting(batch.lens());
+        if count > 0 {
+            let fitting = batch.split_to(count);
+            let bytes = fitting.encoded_len();
+            mailbox.push_many(fitting, bytes, count);
+        }
+        if !batch.is_empty() {
+            return Delivery::Full;
         }
         let mut touched = self.touched.borrow_mut();
         touched.push((name.clone(), port.clone()));

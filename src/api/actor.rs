@@ -6,6 +6,7 @@ use super::{
     context::Context,
     handler::{Erased, Failure, Part, Whole, settle},
     message::FromMessage,
+    more::More,
     port::PortBuilder,
 };
 use crate::{proto::message::Message, runtime::behaviour::Step};
@@ -60,13 +61,31 @@ pub trait Actor: Sized + Send + 'static {
 struct ActorHandler;
 
 impl<T: Actor> Erased<T> for ActorHandler {
-    fn call<'a>(&self, actor: &'a mut T, cx: &'a Context, message: Message) -> Step<'a> {
-        match Whole::take::<T::Message>(message, cx.limits()) {
-            Err(fault) => Step::Done(Err(fault)),
-            Ok(message) => Step::Later(Box::pin(
-                async move { settle(actor.handle(cx, message).await) },
-            )),
-        }
+    fn call<'a>(
+        &'a self,
+        actor: &'a mut T,
+        cx: &'a Context,
+        message: Message,
+        mut more: More<'a>,
+    ) -> Step<'a> {
+        let mut message = match Whole::take::<T::Message>(message, cx.limits()) {
+            Err(fault) => return Step::Done(Err(fault)),
+            Ok(message) => message,
+        };
+        Step::Later(Box::pin(async move {
+            loop {
+                settle(actor.handle(cx, message).await)?;
+                message = loop {
+                    let Some(next) = more.next() else {
+                        return Ok(());
+                    };
+                    match Whole::take(next, cx.limits()) {
+                        Ok(message) => break message,
+                        Err(fault) => more.bad(fault)?,
+                    }
+                };
+            }
+        }))
     }
 }
 

@@ -81,7 +81,8 @@ pub enum SendError {
         /// The limit.
         max: usize,
     },
-    /// The mailbox of a local port, or what waits for that node, is full. The message can be sent again as it is.
+    /// The mailbox of a local port is full; or as much waits for that node, or there for that port, as may. The message can
+    /// be sent again as it is.
     #[error("the queue is full")]
     Full(Message),
     /// This node is shut down.

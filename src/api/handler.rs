@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{context::Context, message::FromMessage};
+use super::{context::Context, message::FromMessage, more::More};
 use crate::{
     proto::{
         limits::Limits,
@@ -165,7 +165,14 @@ where
 
 /// A handler whose types nobody knows any more but the state's.
 pub(crate) trait Erased<S>: Send + Sync {
-    fn call<'a>(&self, state: &'a mut S, cx: &'a Context, message: Message) -> Step<'a>;
+    /// Handles a message and then `more`.
+    fn call<'a>(
+        &'a self,
+        state: &'a mut S,
+        cx: &'a Context,
+        message: Message,
+        more: More<'a>,
+    ) -> Step<'a>;
 
     /// Which handler it is, where its type says all of it: it holds nothing, and nothing happens when it is dropped.
     /// Ports can share such a handler.
@@ -201,7 +208,7 @@ impl<F, A, P> AsyncHandler<F, A, P> {
     }
 }
 
-impl<S: 'static, A, F, P> Erased<S> for AsyncHandler<F, A, P>
+impl<S: Send + 'static, A, F, P> Erased<S> for AsyncHandler<F, A, P>
 where
     F: for<'a> Handler<'a, S, A> + Send + Sync + 'static,
     A: FromMessage + Send + 'static,
@@ -211,14 +218,32 @@ where
         (size_of::<F>() == 0 && !std::mem::needs_drop::<F>()).then(TypeId::of::<Self>)
     }
 
-    fn call<'a>(&self, state: &'a mut S, cx: &'a Context, message: Message) -> Step<'a> {
-        match P::take(message, cx.limits()) {
-            Err(fault) => Step::Done(Err(fault)),
-            Ok(args) => {
-                let future = (self.0)(state, cx, args);
-                Step::Later(Box::pin(async move { settle(future.await) }))
+    fn call<'a>(
+        &'a self,
+        state: &'a mut S,
+        cx: &'a Context,
+        message: Message,
+        mut more: More<'a>,
+    ) -> Step<'a> {
+        let mut args = match P::take(message, cx.limits()) {
+            Err(fault) => return Step::Done(Err(fault)),
+            Ok(args) => args,
+        };
+        // one future for all of them: room is made for it once
+        Step::Later(Box::pin(async move {
+            loop {
+                settle((self.0)(&mut *state, cx, args).await)?;
+                args = loop {
+                    let Some(message) = more.next() else {
+                        return Ok(());
+                    };
+                    match P::take(message, cx.limits()) {
+                        Ok(args) => break args,
+                        Err(fault) => more.bad(fault)?,
+                    }
+                };
             }
-        }
+        }))
     }
 }
 
@@ -237,11 +262,25 @@ where
     O: Outcome + 'static,
     P: Part,
 {
-    fn call<'a>(&self, state: &'a mut S, cx: &'a Context, message: Message) -> Step<'a> {
+    fn call<'a>(
+        &'a self,
+        state: &'a mut S,
+        cx: &'a Context,
+        message: Message,
+        mut more: More<'a>,
+    ) -> Step<'a> {
         // one at a time anyway; after a panic the port is dead
         let mut handler = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Step::Done(
-            P::take(message, cx.limits()).and_then(|args| settle((handler)(state, cx, args))),
-        )
+        let mut message = message;
+        loop {
+            let result = match P::take(message, cx.limits()) {
+                Ok(args) => settle((handler)(state, cx, args)),
+                Err(fault) => more.bad(fault),
+            };
+            message = match result.is_ok().then(|| more.next()).flatten() {
+                Some(message) => message,
+                None => return Step::Done(result),
+            };
+        }
     }
 }

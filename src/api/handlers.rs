@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{context::Context, handler::Erased};
+use super::{context::Context, handler::Erased, more::More};
 use crate::{
     proto::message::Message,
     runtime::{behaviour::Step, port::PortCell},
@@ -107,9 +107,15 @@ impl Handlers<()> {
 struct Stateless(Arc<dyn Erased<()>>);
 
 impl<S> Erased<S> for Stateless {
-    fn call<'a>(&self, _: &'a mut S, cx: &'a Context, message: Message) -> Step<'a> {
+    fn call<'a>(
+        &'a self,
+        _: &'a mut S,
+        cx: &'a Context,
+        message: Message,
+        more: More<'a>,
+    ) -> Step<'a> {
         // a leaked `()` takes no memory
-        self.0.call(Box::leak(Box::new(())), cx, message)
+        self.0.call(Box::leak(Box::new(())), cx, message, more)
     }
 
     fn kind(&self) -> Option<TypeId> {
@@ -129,15 +135,6 @@ pub(crate) enum Table<S> {
 pub(crate) enum Found<'a, S> {
     Shared(&'a dyn Erased<S>),
     Own(Arc<dyn Erased<S>>),
-}
-
-impl<S> Found<'_, S> {
-    pub(crate) fn call<'a>(&self, state: &'a mut S, cx: &'a Context, message: Message) -> Step<'a> {
-        match self {
-            Found::Shared(handler) => handler.call(state, cx, message),
-            Found::Own(handler) => handler.call(state, cx, message),
-        }
-    }
 }
 
 impl<S: 'static> Table<S> {
@@ -185,10 +182,12 @@ impl<S: 'static> Table<S> {
             Table::<S>::Shared(handlers) => Some(Table::own(handlers.clone())),
             Table::Own(_) => None,
         });
-        match &*Self::of(cell)? {
+        let changed = match &*Self::of(cell)? {
             Table::Own(handlers) => Some(change(&mut lock(handlers))),
             Table::Shared(_) => None,
-        }
+        };
+        cell.note_new_table();
+        changed
     }
 }
 

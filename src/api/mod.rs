@@ -20,6 +20,7 @@ pub(crate) mod inner;
 pub mod members;
 pub mod message;
 pub mod monitor;
+mod more;
 pub mod node;
 mod node_port;
 #[cfg(feature = "config")]

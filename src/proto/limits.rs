@@ -23,9 +23,9 @@ pub struct Limits {
     pub values_max: usize,
     /// What one link may have under way to this node in bytes: fragments, and messages held for full mailboxes.
     pub window_bytes: usize,
-    /// What may wait here to be sent over one link in bytes.
+    /// What may wait here to be sent over one link in bytes; for one port no more than is free besides.
     pub outbound_bytes_max: usize,
-    /// How many messages may wait here to be sent over one link.
+    /// How many messages may wait here to be sent over one link; for one port no more than is free besides.
     pub outbound_count_max: usize,
     /// Default bound of a mailbox in bytes.
     pub mailbox_bytes_max: usize,

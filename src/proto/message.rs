@@ -40,6 +40,7 @@ use super::{
     value::Value,
 };
 
+mod batch;
 mod decode;
 mod encode;
 mod raw;
@@ -48,6 +49,7 @@ mod reason;
 mod tests;
 
 pub use super::value::{DecodeError, EncodeError};
+pub use batch::Batch;
 pub use raw::{IntoMessage, Raw};
 pub use reason::Reason;
 
@@ -294,8 +296,13 @@ impl Message {
         skip: usize,
     ) -> Result<T, DecodeError> {
         if self.format.is_cbor() {
-            self.check(limits)?;
-            decode::cbor(&self.bytes, skip)
+            let reader = if self.checked.is_some() {
+                cbor::Reader::new(&self.bytes)
+            } else {
+                self.check_len(limits)?;
+                cbor::Reader::checking(&self.bytes, limits)
+            };
+            decode::cbor(reader, skip)
         } else {
             decode::values(&self.list(limits)?, skip)
         }

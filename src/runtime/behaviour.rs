@@ -7,7 +7,7 @@ use crate::proto::{
     id::NodeId,
     limits::Limits,
     link::LinkId,
-    message::{Message, Reason},
+    message::{Batch, Message, Reason},
     value::Value,
 };
 
@@ -86,6 +86,9 @@ impl fmt::Debug for Step<'_> {
 pub trait Behaviour: Send + 'static {
     /// Handles one thing. A panic, here or in the future, is taken for [`Fault::Die`].
     fn handle<'a>(&'a mut self, port: &'a Arc<PortCell>, incoming: Incoming) -> Step<'a>;
+    /// Handles messages that came together, in order: takes each out as it begins with it, at least the first. Stops at a
+    /// fault, and where the port has something else to do; what is left is asked for again.
+    fn handle_batch<'a>(&'a mut self, port: &'a Arc<PortCell>, batch: &'a mut Batch) -> Step<'a>;
     /// Where the messages come from that follow, until said otherwise.
     fn origin(&mut self, _port: &Arc<PortCell>, _origin: Origin) {}
     /// Nothing waits any more: let go of what is only needed at work.
@@ -99,6 +102,13 @@ pub(super) struct Nothing;
 impl Behaviour for Nothing {
     fn handle<'a>(&'a mut self, _: &'a Arc<PortCell>, _: Incoming) -> Step<'a> {
         Step::Done(Err(Fault::Die("the port has no behaviour".into())))
+    }
+
+    fn handle_batch<'a>(&'a mut self, port: &'a Arc<PortCell>, batch: &'a mut Batch) -> Step<'a> {
+        match batch.next() {
+            Some(message) => self.handle(port, Incoming::Message(message)),
+            None => Step::Done(Ok(())),
+        }
     }
 }
 

@@ -70,10 +70,7 @@ impl Registry {
         self.tell_death(cell.id(), std::mem::take(&mut remains.links), &reason);
         self.remove(cell.name());
         drop(inner);
-        let lost = remains.items.iter();
-        let lost = lost
-            .filter(|item| matches!(item, Item::Message(..)))
-            .count();
+        let lost: usize = remains.items.iter().map(Item::messages).sum();
         self.count_lost(cell, lost as u64);
         if let Some(room) = remains.room.take() {
             room.notify_waiters();

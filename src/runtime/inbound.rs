@@ -1,7 +1,6 @@
 //! What peers do to the ports of this node: the registry as the links' sessions see it.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -15,10 +14,10 @@ use super::{
 use crate::proto::{
     id::{NodeId, PortId, PortName},
     link::LinkId,
-    message::{Message, Reason},
+    message::{Batch, Message, Reason},
     node::session::{Delivery, Ports},
     policy::{Asked, Operation, PeerPolicy, PortFacts},
-    ports::mailbox::{Overflow, Push},
+    ports::mailbox::Overflow,
 };
 
 impl Ports for Registry {
@@ -28,11 +27,11 @@ impl Ports for Registry {
         Registry::find(self, name)
     }
 
-    fn deliver(&self, port: &Target, link: LinkId, batch: &mut VecDeque<Message>) -> Delivery {
+    fn deliver(&self, port: &Target, link: LinkId, batch: &mut Batch) -> Delivery {
         match port {
             Target::Port(cell) => self.take_batch(cell, link, batch),
             Target::Reply(cell) => {
-                if let Some(message) = batch.pop_front() {
+                if let Some(message) = batch.next() {
                     self.answer(cell, message);
                 }
                 if batch.is_empty() {
@@ -148,29 +147,19 @@ impl Ports for Registry {
 }
 
 impl Registry {
-    fn take_batch(
-        &self,
-        cell: &Arc<PortCell>,
-        link: LinkId,
-        batch: &mut VecDeque<Message>,
-    ) -> Delivery {
+    fn take_batch(&self, cell: &Arc<PortCell>, link: LinkId, batch: &mut Batch) -> Delivery {
         let mut inner = cell.lock();
         if inner.dead {
             return Delivery::Dead;
         }
         let mut delivery = Delivery::Done;
         let mut overflow = None;
-        while let Some(message) = batch.pop_front() {
-            if let Push::Full(message) = inner.push_message(message, Some(link)) {
-                batch.push_front(message);
-                if inner.mailbox.limits().overflow == Overflow::Kill && !cell.name().is_node_port()
-                {
-                    overflow = Some(inner.mailbox.count());
-                } else {
-                    inner.mailbox.wait_for_room(link);
-                    delivery = Delivery::Full;
-                }
-                break;
+        if !inner.push_batch(batch, link) {
+            if inner.mailbox.limits().overflow == Overflow::Kill && !cell.name().is_node_port() {
+                overflow = Some(inner.mailbox.count());
+            } else {
+                inner.mailbox.wait_for_room(link);
+                delivery = Delivery::Full;
             }
         }
         let start = inner.start_running();

@@ -98,8 +98,8 @@ impl Registry {
             return Ok(());
         }
         if let How::Forced = how {
-            inner.mailbox.push_control(Item::Message(message, None));
-        } else if let Push::Full(message) = inner.push_message(message, None) {
+            inner.mailbox.push_control(Item::Message(message));
+        } else if let Push::Full(message) = inner.push_message(message) {
             if inner.mailbox.limits().overflow == Overflow::PushBack {
                 if let How::Wait(room) = how {
                     // under the lock, so that room that comes right after is not missed

@@ -285,9 +285,8 @@ impl<P: NodePorts> Mesh<P> {
     }
 
     fn queue(&self, to: &PortId, message: Message) -> Result<(), MeshSendError> {
-        let now = self.shared.clock.now();
         let sent = self.shared.cells.with(to.node(), message, |peer, message| {
-            peer.send(to.name(), message, now)
+            peer.send(to.name(), message)
         });
         let (cell, sent) = sent.map_err(MeshSendError::ShutDown)?;
         self.shared.wake(&cell, to.node(), sent?);
@@ -304,13 +303,12 @@ impl<P: NodePorts> Mesh<P> {
         message: Message,
         watch: Watch,
     ) -> Result<WatchId, MeshSendError> {
-        let now = self.shared.clock.now();
         let item = (message, watch);
         let called = self
             .shared
             .cells
             .with(to.node(), item, |peer, (message, watch)| {
-                peer.call(to.name(), message, watch, now)
+                peer.call(to.name(), message, watch)
             });
         let (cell, called) = called.map_err(|(message, _)| MeshSendError::ShutDown(message))?;
         let (id, wake) = called.map_err(|(refused, _)| refused)?;
@@ -320,9 +318,8 @@ impl<P: NodePorts> Mesh<P> {
 
     /// Monitors a port of another node. After a shutdown it fires at once, before this returns.
     pub fn monitor(&self, to: &PortId, watch: Watch) -> WatchId {
-        let now = self.shared.clock.now();
         let monitored = self.shared.cells.with(to.node(), watch, |peer, watch| {
-            peer.monitor(to.name(), watch, now)
+            peer.monitor(to.name(), watch)
         });
         match monitored {
             Ok((cell, (id, wake))) => {
@@ -369,9 +366,8 @@ impl<P: NodePorts> Mesh<P> {
     /// # Errors
     /// As [`Self::send`].
     pub fn spawn(&self, port: &PortId, function: &str, args: Message) -> Result<(), MeshSendError> {
-        let now = self.shared.clock.now();
         let spawned = self.shared.cells.with(port.node(), args, |peer, args| {
-            peer.spawn(port.name(), function, args, now)
+            peer.spawn(port.name(), function, args)
         });
         let (cell, spawned) = spawned.map_err(MeshSendError::ShutDown)?;
         self.shared.wake(&cell, port.node(), spawned?);
@@ -381,8 +377,7 @@ impl<P: NodePorts> Mesh<P> {
     /// Sends something to the database of that link's node. Ignored when the link is gone, or is none of the database's.
     pub fn send_db(&self, link: LinkId, message: Message) {
         if let Some(handle) = self.shared.links.get(link).filter(|link| link.facts.db) {
-            let now = self.shared.clock.now();
-            let wake = handle.cell.lock().peer.send_db(link, message, now);
+            let wake = handle.cell.lock().peer.send_db(link, message);
             self.shared.wake(&handle.cell, &handle.facts.node, wake);
         }
     }

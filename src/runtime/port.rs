@@ -17,21 +17,34 @@ use super::{Watch, behaviour::Behaviour};
 use crate::proto::{
     id::{NodeId, PortId, PortName},
     link::LinkId,
-    message::{Message, Reason},
+    message::{Batch, Message, Reason},
     monitor::WatchId,
     ports::mailbox::{Mailbox, MailboxLimits, Push},
 };
 
 /// What waits in a mailbox. Kills and acknowledgements keep their place among the messages (M4, P2).
 pub(crate) enum Item {
-    /// A message, with the link it came over.
-    Message(Message, Option<LinkId>),
+    /// A message of this node.
+    Message(Message),
+    /// Messages that came over that link.
+    Batch(Batch, LinkId),
     /// Work in the port's context.
     Work(Box<dyn Any + Send>),
     /// Whoever handles this dies.
     Kill(Reason),
     /// The peer of that link has acknowledged our loss.
     LossAck(LinkId),
+}
+
+impl Item {
+    /// How many messages it is.
+    pub(crate) fn messages(&self) -> usize {
+        match self {
+            Item::Message(_) => 1,
+            Item::Batch(batch, _) => batch.len(),
+            Item::Work(_) | Item::Kill(_) | Item::LossAck(_) => 0,
+        }
+    }
 }
 
 /// Those who are told of a death.
@@ -218,15 +231,42 @@ impl Inner {
         !self.dead && !std::mem::replace(&mut self.running, true)
     }
 
-    /// Puts in a message if there is room.
-    pub(crate) fn push_message(&mut self, message: Message, link: Option<LinkId>) -> Push<Message> {
+    /// Puts in a message of this node if there is room.
+    pub(crate) fn push_message(&mut self, message: Message) -> Push<Message> {
         let bytes = message.encoded_len();
-        match self.mailbox.push(Item::Message(message, link), bytes) {
+        match self.mailbox.push(Item::Message(message), bytes) {
             Push::Queued => Push::Queued,
-            Push::Full(Item::Message(message, _)) => Push::Full(message),
+            Push::Full(Item::Message(message)) => Push::Full(message),
             // a mailbox gives back what it was given
             Push::Full(_) => Push::Queued,
         }
+    }
+
+    /// Puts in what there is room for of the messages of a link. `false`: some are left.
+    pub(crate) fn push_batch(&mut self, batch: &mut Batch, link: LinkId) -> bool {
+        let count = self.mailbox.count_fitting(batch.lens());
+        if count > 0 {
+            let fitting = batch.split_to(count);
+            let bytes = fitting.encoded_len();
+            self.mailbox
+                .push_many(Item::Batch(fitting, link), bytes, count);
+        }
+        batch.is_empty()
+    }
+
+    /// Takes the first item out; of messages that came together no more than `count_max`.
+    pub(crate) fn pop(&mut self, count_max: usize) -> Option<Item> {
+        let item = self.mailbox.pop()?;
+        Some(match item {
+            Item::Batch(mut batch, link) if batch.len() > count_max => {
+                let front = batch.split_to(count_max);
+                let (bytes, count) = (batch.encoded_len(), batch.len());
+                self.mailbox
+                    .put_back(Item::Batch(batch, link), bytes, count);
+                Item::Batch(front, link)
+            }
+            item => item,
+        })
     }
 }
 
@@ -364,6 +404,16 @@ impl PortCell {
     /// The handlers, for whoever knows their type.
     pub fn table(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         self.lock().table.clone()
+    }
+
+    /// Whether whoever has looked a handler up has to look again.
+    pub(crate) fn has_new_table(&self) -> bool {
+        self.has_new_table.load(Ordering::Acquire)
+    }
+
+    /// The handlers were changed.
+    pub(crate) fn note_new_table(&self) {
+        self.has_new_table.store(true, Ordering::Release);
     }
 
     /// The handlers, if they were replaced since they were last taken here, for the behaviour that knows their type.

@@ -20,7 +20,7 @@ use super::{
 use crate::proto::{link::LinkId, message::Reason};
 
 /// Items taken out of the mailbox at once, and the bytes at which no more are taken: what is taken no longer counts.
-const BATCH_COUNT: usize = 64;
+const BATCH_COUNT: usize = 256;
 const BATCH_BYTES: usize = 16 << 10;
 
 /// Runs the port until nothing waits or it is dead.
@@ -35,7 +35,7 @@ pub(super) async fn run(registry: Arc<Registry>, cell: Arc<PortCell>) {
     let mut told = None;
     let death = loop {
         match next_batch(&registry, &cell, &mut batch, &mut behaviour, &mut told) {
-            Next::Batch => turns += batch.len(),
+            Next::Batch(count) => turns += count,
             Next::Rest => return,
             Next::Gone => break None,
             Next::Die(reason) => break Some(reason),
@@ -53,17 +53,15 @@ pub(super) async fn run(registry: Arc<Registry>, cell: Arc<PortCell>) {
     if let Some(reason) = death {
         registry.die(&cell, reason);
     }
-    let lost = batch
-        .iter()
-        .filter(|item| matches!(item, Item::Message(..)))
-        .count();
+    let lost: usize = batch.iter().map(Item::messages).sum();
     registry.count_lost(&cell, lost as u64);
     shielded("dropping a port", || drop(batch));
     shielded("dropping a port", || drop(behaviour));
 }
 
 enum Next {
-    Batch,
+    /// So many things to do.
+    Batch(usize),
     Rest,
     Gone,
     Die(Reason),
@@ -94,13 +92,13 @@ fn next_batch(
             continue;
         }
         let before = inner.mailbox.bytes();
-        while batch.len() < BATCH_COUNT
+        let mut count = 0;
+        while count < BATCH_COUNT
             && before.saturating_sub(inner.mailbox.bytes()) < BATCH_BYTES
+            && let Some(item) = inner.pop(BATCH_COUNT - count)
         {
-            match inner.mailbox.pop() {
-                Some(item) => batch.push_back(item),
-                None => break,
-            }
+            count += item.messages().max(1);
+            batch.push_back(item);
         }
         if batch.is_empty() && rested {
             let idle = std::mem::replace(behaviour, Box::new(super::behaviour::Nothing));
@@ -125,7 +123,7 @@ fn next_batch(
             room.notify_waiters();
         }
         registry.tell_room(cell, links);
-        return Next::Batch;
+        return Next::Batch(count);
     }
 }
 
@@ -141,36 +139,39 @@ async fn handle_batch(
         if cell.is_urgent() {
             check_urgent(cell, behaviour, told)?;
         }
-        let Some(item) = batch.pop_front() else {
+        let Some(item) = batch.front_mut() else {
             return Ok(());
         };
-        let (incoming, from) = match item {
-            Item::Kill(reason) => return Err(Some(reason)),
-            Item::LossAck(link) => {
-                // the session has told the link already that the loss is settled
-                cell.mend(link);
+        let (step, from) = if let Item::Batch(messages, link) = item {
+            let link = *link;
+            if messages.is_empty() || cell.is_broken(link) {
+                registry.count_lost(cell, messages.len() as u64);
+                batch.pop_front();
                 continue;
             }
-            Item::Message(message, link) => {
-                if let Some(link) = link
-                    && cell.is_broken(link)
-                {
-                    registry.count_lost(cell, 1);
+            tell_origin(registry, cell, behaviour, told, Some(link));
+            let behaviour = &mut **behaviour;
+            let step = caught(move || behaviour.handle_batch(cell, messages));
+            (step, Some(Some(link)))
+        } else {
+            let (incoming, from) = match batch.pop_front() {
+                Some(Item::Kill(reason)) => return Err(Some(reason)),
+                Some(Item::LossAck(link)) => {
+                    // the session has told the link already that the loss is settled
+                    cell.mend(link);
                     continue;
                 }
-                if *told != Some(link) {
-                    *told = Some(link);
-                    let origin = match link {
-                        Some(link) => Origin::Link(link, registry.node_of(link)),
-                        None => Origin::Local,
-                    };
-                    behaviour.origin(cell, origin);
+                Some(Item::Message(message)) => {
+                    tell_origin(registry, cell, behaviour, told, None);
+                    (Incoming::Message(message), Some(None))
                 }
-                (Incoming::Message(message), Some(link))
-            }
-            Item::Work(work) => (Incoming::Work(work), None),
+                Some(Item::Work(work)) => (Incoming::Work(work), None),
+                Some(Item::Batch(..)) | None => continue,
+            };
+            let behaviour = &mut **behaviour;
+            let step = caught(move || behaviour.handle(cell, incoming));
+            (step, from)
         };
-        let step = catch_unwind(AssertUnwindSafe(|| behaviour.handle(cell, incoming)));
         let result = match step {
             Err(payload) => Err(Fault::Die(panic_text(&*payload))),
             Ok(Step::Done(result)) => result,
@@ -186,6 +187,29 @@ async fn handle_batch(
         if let Err(fault) = result {
             refuse(registry, cell, fault, from)?;
         }
+    }
+}
+
+/// Runs a step; what panics is the port's fault, not the runner's (P5).
+fn caught<T>(step: impl FnOnce() -> T) -> std::thread::Result<T> {
+    catch_unwind(AssertUnwindSafe(step))
+}
+
+/// Tells the behaviour where the messages come from that follow, where that is not what it was told last.
+fn tell_origin(
+    registry: &Registry,
+    cell: &Arc<PortCell>,
+    behaviour: &mut Box<dyn Behaviour>,
+    told: &mut Option<Option<LinkId>>,
+    link: Option<LinkId>,
+) {
+    if *told != Some(link) {
+        *told = Some(link);
+        let origin = match link {
+            Some(link) => Origin::Link(link, registry.node_of(link)),
+            None => Origin::Local,
+        };
+        behaviour.origin(cell, origin);
     }
 }
 

@@ -163,8 +163,7 @@ impl Node {
         let no = w.no();
         let message = w.message(tag, no, size);
         let bytes = message.encoded_len();
-        let now = w.now();
-        let result = self.remote(to.node()).send(to.name(), message, now);
+        let result = self.remote(to.node()).send(to.name(), message);
         self.sent(w, to, no, bytes, result);
     }
 
@@ -202,8 +201,7 @@ impl Node {
         let (no, watch) = (w.no(), w.no());
         let message = w.message("m", no, size);
         let bytes = message.encoded_len();
-        let now = w.now();
-        let result = self.remote(to.node()).call(to.name(), message, watch, now);
+        let result = self.remote(to.node()).call(to.name(), message, watch);
         match result {
             Ok((id, wake)) => {
                 self.watching(w, to, watch, id, OnFire::Nothing);
@@ -215,8 +213,7 @@ impl Node {
 
     pub fn monitor(&mut self, w: &mut World, to: &PortId, on_fire: OnFire) {
         let watch = w.no();
-        let now = w.now();
-        let (id, wake) = self.remote(to.node()).monitor(to.name(), watch, now);
+        let (id, wake) = self.remote(to.node()).monitor(to.name(), watch);
         self.watching(w, to, watch, id, on_fire);
         self.wake(w, to.node(), wake);
     }
@@ -272,8 +269,7 @@ impl Node {
     ) -> Option<PortId> {
         let name = self.next_name();
         let args = Message::encode_args(&(), &self.limits).unwrap();
-        let now = w.now();
-        let result = self.remote(node).spawn(&name, function, args, now);
+        let result = self.remote(node).spawn(&name, function, args);
         let wake = result.ok()?;
         let port = PortId::new(node.clone(), name);
         self.log(

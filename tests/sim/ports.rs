@@ -10,7 +10,7 @@ use portmesh::{
     Limits, NodeId, PortId, PortName,
     proto::{
         link::LinkId,
-        message::{Message, Reason},
+        message::{Batch, Message, Reason},
         node::{
             peer::Reply,
             session::{Delivery, Ports},
@@ -362,29 +362,27 @@ impl Ports for SimPorts {
             .map(|(port, _)| port.clone())
     }
 
-    fn deliver(&self, name: &PortName, link: LinkId, batch: &mut VecDeque<Message>) -> Delivery {
+    fn deliver(&self, name: &PortName, link: LinkId, batch: &mut Batch) -> Delivery {
         let mut inner = self.inner();
         let mutant = inner.mutant;
         let Some(port) = inner.ports.get_mut(name) else {
             return Delivery::Dead;
         };
         if mutant == Mutant::Reorder && batch.len() > 1 {
-            batch.swap(0, 1);
+            let mut all: Vec<Message> = batch.collect();
+            all.swap(0, 1);
+            *batch = Batch::of(&all);
         }
         let mut delivery = Delivery::Done;
-        while let Some(message) = batch.pop_front() {
-            let bytes = message.encoded_len();
-            if mutant == Mutant::DropSilently && bytes % 8 == 5 {
-                continue;
+        while let Some(bytes) = batch.next_len() {
+            let drop = mutant == Mutant::DropSilently && bytes % 8 == 5;
+            if !drop && !port.mailbox.fits(bytes) {
+                delivery = Delivery::Full;
+                break;
             }
-            match port.mailbox.push(Item::Message { link, message }, bytes) {
-                Push::Queued => {}
-                Push::Full(Item::Message { message, .. }) => {
-                    batch.push_front(message);
-                    delivery = Delivery::Full;
-                    break;
-                }
-                Push::Full(_) => unreachable!("what comes back is what was pushed"),
+            if let Some(message) = batch.next().filter(|_| !drop) {
+                let pushed = port.mailbox.push(Item::Message { link, message }, bytes);
+                assert!(matches!(pushed, Push::Queued), "there was room");
             }
         }
         if delivery == Delivery::Full {

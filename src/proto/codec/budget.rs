@@ -15,7 +15,7 @@ pub const DEPTH_CEILING: usize = 128;
 /// For those who write a format: call [`count`](Budget::count) for every value and every key of a map, the message's
 /// own list included, and [`enter`](Budget::enter) and [`leave`](Budget::leave) around what lists and maps hold. So
 /// `["a",{"k":1}]` counts five, and is two deep.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Budget {
     depth_left: usize,
     values_left: usize,

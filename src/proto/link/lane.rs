@@ -16,7 +16,7 @@ use super::{
 use crate::proto::{
     codec::Format,
     id::PortName,
-    limits::{Limits, Now},
+    limits::Limits,
     message::{EncodeError, Message},
 };
 
@@ -43,6 +43,11 @@ impl Item {
     /// Whether it is a message or a spawn: what a program can queue without end, and so counts in the outbound queue.
     pub(crate) fn counts(&self) -> bool {
         matches!(self, Item::Send { .. } | Item::Spawn { .. })
+    }
+
+    /// Whether what it says depends on when it goes out.
+    pub(crate) fn is_timed(&self) -> bool {
+        matches!(self, Item::Kill { .. })
     }
 
     /// Whether it is the database's.
@@ -90,7 +95,7 @@ impl Item {
     }
 
     /// Appends kind and body without the payload, which is always their last field.
-    pub(crate) fn encode_head(&self, port: &PortName, now: Now, out: &mut Vec<u8>) {
+    pub(crate) fn encode_head(&self, port: &PortName, now: Duration, out: &mut Vec<u8>) {
         let port = port.as_str();
         match self {
             Item::Send { watch, .. } => Frame::Send {
@@ -106,7 +111,7 @@ impl Item {
             Item::Kill { deadline, .. } => Frame::Kill {
                 port,
                 wait_ms: deadline
-                    .saturating_sub(now.mono)
+                    .saturating_sub(now)
                     .as_millis()
                     .try_into()
                     .unwrap_or(u32::MAX),
@@ -210,6 +215,38 @@ impl Partial {
     }
 }
 
+/// Messages and spawns that wait.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Queued {
+    pub(crate) bytes: usize,
+    pub(crate) count: usize,
+}
+
+impl Queued {
+    pub(crate) fn enter(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.count += 1;
+    }
+
+    pub(crate) fn leave(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.count = self.count.saturating_sub(1);
+    }
+
+    /// What is left of these bounds.
+    pub(crate) fn free(&self, bytes_max: usize, count_max: usize) -> Queued {
+        Queued {
+            bytes: bytes_max.saturating_sub(self.bytes),
+            count: count_max.saturating_sub(self.count),
+        }
+    }
+
+    /// Whether one more message fits.
+    pub(crate) fn fits(&self, bytes: usize, into: Queued) -> bool {
+        self.count < into.count && self.bytes.saturating_add(bytes) <= into.bytes
+    }
+}
+
 /// In which list of the link a lane is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -227,6 +264,9 @@ pub(crate) struct Lane {
     pub(crate) port: PortName,
     pub(crate) items: VecDeque<Entry>,
     pub(crate) partial: Option<Partial>,
+    pub(crate) queued: Queued,
+    /// A message was refused because so much of this lane waits.
+    pub(crate) starved: bool,
     pub(crate) share: Share,
     pub(crate) place: Place,
     /// Where it waits or waited, until something of it goes out.
@@ -253,6 +293,8 @@ impl Lane {
             port,
             items: VecDeque::new(),
             partial: None,
+            queued: Queued::default(),
+            starved: false,
             share: Share::default(),
             place: Place::Idle,
             waiting: None,

@@ -15,7 +15,7 @@ use super::{
     downs::Downs,
     frame::{FRAME_BYTES_MIN, Frame, LENGTH_BYTES},
     keepalive::Keepalive,
-    lane::{self, Entry, Item, Lanes, Place},
+    lane::{self, Entry, Item, Lanes, Place, Queued},
     window::{LaneIndex, Lie, Window},
 };
 use crate::proto::{
@@ -26,6 +26,7 @@ use crate::proto::{
 };
 
 mod blocked;
+mod queue;
 mod rest;
 mod serve;
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod tests;
 
 pub(crate) use blocked::Waiting;
 use blocked::{Blocked, Need};
+use queue::Hungry;
 
 /// The fast path stops when so many bytes are ready for the writer.
 const READY_BYTES: usize = 64 << 10;
@@ -67,16 +69,16 @@ pub(crate) struct Outbound {
     /// When kills that wait end their wait.
     kills: BTreeSet<(Duration, LaneIndex)>,
     partials: usize,
-    queued_bytes: usize,
-    queued_count: usize,
-    /// Senders may wait for room.
-    starved: bool,
+    queued: Queued,
+    hungry: Hungry,
     /// Acknowledgements of losses that are not out yet.
     acks: usize,
     lost: Vec<(PortName, String)>,
     db: Backlog,
     /// When the last frame of a lane went out, or the link came up.
     last_lane: Duration,
+    /// There are frames of lanes in what is ready. (Senders do not look at the clock: the writer does.)
+    is_lane_ready: bool,
     /// Nothing goes out in lanes: the peer was asked whether the link may end, or that is agreed.
     is_quiet: bool,
     /// Turns that lanes had.
@@ -109,9 +111,8 @@ impl Outbound {
             blocked: Blocked::default(),
             kills: BTreeSet::new(),
             partials: 0,
-            queued_bytes: 0,
-            queued_count: 0,
-            starved: false,
+            queued: Queued::default(),
+            hungry: Hungry::default(),
             acks: 0,
             lost: Vec::new(),
             db: Backlog {
@@ -121,6 +122,7 @@ impl Outbound {
                 broken: None,
             },
             last_lane: Duration::ZERO,
+            is_lane_ready: false,
             is_quiet: false,
             #[cfg(test)]
             turns: 0,
@@ -141,25 +143,13 @@ impl Outbound {
 
     /// Everything but what is queued from now on is gone. How many messages and spawns were not known to be dealt with.
     pub(crate) fn reset(&mut self) -> u64 {
-        let lost = self.queued_count as u64 + self.window.unprocessed_messages();
+        let lost = self.queued.count as u64 + self.window.unprocessed_messages();
         *self = Outbound::new(&self.limits);
         lost
     }
 
     pub(crate) fn terms(&self) -> Option<&Terms> {
         self.terms.as_ref()
-    }
-
-    /// Whether a message of that size fits into the queue.
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.queued_count == 0
-            || (self.queued_count < self.limits.outbound_count_max
-                && self.queued_bytes.saturating_add(bytes) <= self.limits.outbound_bytes_max)
-    }
-
-    /// A sender was refused: tell when there is room.
-    pub(crate) fn starve(&mut self) {
-        self.starved = true;
     }
 
     /// Whether anything waits or is not known to be dealt with.
@@ -192,17 +182,17 @@ impl Outbound {
     }
 
     /// Sends an item at once, or queues it behind what waits for the same port.
-    pub(crate) fn push(&mut self, port: &PortName, item: Item, now: Now) {
+    pub(crate) fn push(&mut self, port: &PortName, item: Item) {
         let index = self.lanes.open(port);
-        if let Some(item) = self.write_at_once(index, item, now) {
+        if let Some(item) = self.write_at_once(index, item) {
             self.queue(port, item);
         }
     }
 
     /// Likewise something of the database, in its lane.
-    pub(crate) fn push_db(&mut self, message: Message, now: Now) {
+    pub(crate) fn push_db(&mut self, message: Message) {
         let lane = self.db.lane.clone();
-        self.push(&lane, Item::Db(message), now);
+        self.push(&lane, Item::Db(message));
     }
 
     /// Whether more of the database may be queued. Where not, [`Sent::db_room`] tells when.
@@ -221,18 +211,13 @@ impl Outbound {
         if item.is_db() {
             self.db.bytes += size;
         }
-        if item.counts() {
-            self.queued_bytes += size;
-            self.queued_count += 1;
-            if self.queued_bytes > self.limits.outbound_bytes_max / 2
-                || self.queued_count > self.limits.outbound_count_max / 2
-            {
-                self.starved = true;
-            }
-        }
         let Some(lane) = self.lanes.get(index) else {
             return;
         };
+        if item.counts() {
+            lane.queued.enter(size);
+            self.queued.enter(size);
+        }
         match &item {
             Item::Kill { deadline, .. } => {
                 if lane.kill.is_some() || lane.kill_due {
@@ -254,13 +239,14 @@ impl Outbound {
     }
 
     /// The fast path. Gives the item back when it has to wait.
-    fn write_at_once(&mut self, index: LaneIndex, item: Item, now: Now) -> Option<Item> {
+    fn write_at_once(&mut self, index: LaneIndex, item: Item) -> Option<Item> {
         let (Some(terms), Some(lane)) = (&self.terms, self.lanes.get(index)) else {
             return Some(item);
         };
         let payload = item.payload();
         let inner = item.head_len(&lane.port) + payload.map_or(0, |message| message.encoded_len());
-        let at_once = !self.is_quiet
+        let at_once = !item.is_timed()
+            && !self.is_quiet
             && self.ring.is_empty()
             && self.ready.len() < READY_BYTES
             && lane.is_clear()
@@ -270,9 +256,9 @@ impl Outbound {
         if !at_once {
             return Some(item);
         }
-        write(&mut self.ready, &lane.port, &item, inner, now);
+        write(&mut self.ready, &lane.port, &item, inner, Duration::ZERO);
         self.window.sent(index, lane::cost(inner), item.counts());
-        self.last_lane = now.mono;
+        self.is_lane_ready = true;
         None
     }
 
@@ -297,7 +283,7 @@ impl Outbound {
             return false;
         };
         lane.asks -= 1;
-        self.leave(&entry);
+        self.leave(index, &entry);
         self.retry(index);
         self.schedule(index);
         true
@@ -323,23 +309,6 @@ impl Outbound {
             Place::Idle => self.lanes.tidy(index),
             Place::Ring | Place::Blocked => {}
         }
-    }
-
-    /// An item is not in its lane any more.
-    fn leave(&mut self, entry: &Entry) {
-        if entry.item.counts() {
-            self.left(entry.size);
-        } else if entry.item.is_db() {
-            self.db.bytes = self.db.bytes.saturating_sub(entry.size);
-        }
-        if let Some(generation) = entry.generation {
-            self.downs.leave(generation);
-        }
-    }
-
-    fn left(&mut self, size: usize) {
-        self.queued_bytes = self.queued_bytes.saturating_sub(size);
-        self.queued_count = self.queued_count.saturating_sub(1);
     }
 
     // --- what the peer says ---
@@ -478,7 +447,7 @@ impl Outbound {
 }
 
 /// Appends one whole frame.
-fn write(out: &mut Vec<u8>, port: &PortName, item: &Item, inner: usize, now: Now) {
+fn write(out: &mut Vec<u8>, port: &PortName, item: &Item, inner: usize, now: Duration) {
     out.reserve(inner + LENGTH_BYTES);
     out.extend_from_slice(&(inner as u32).to_be_bytes());
     item.encode_head(port, now, out);

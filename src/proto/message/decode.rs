@@ -17,28 +17,33 @@ use crate::proto::{
 };
 
 /// Reads a `T` from the CBOR of a message, without its first `skip` values.
-pub(super) fn cbor<T: DeserializeOwned>(bytes: &[u8], skip: usize) -> Result<T, DecodeError> {
-    let mut reader = Reader::new(bytes);
+pub(super) fn cbor<T: DeserializeOwned>(
+    mut reader: Reader<'_>,
+    skip: usize,
+) -> Result<T, DecodeError> {
     let mut len = reader.begin_list()?;
     for _ in 0..skip.min(len) {
         reader.skip()?;
         len -= 1;
     }
-    list(Cbor { reader, len }, skip)
+    let mut rest = Cbor { reader, len };
+    let made = list(&mut rest, skip)?;
+    rest.reader.end()?;
+    Ok(made)
 }
 
 /// Reads a `T` from the values of a message, without its first `skip`.
 pub(super) fn values<T: DeserializeOwned>(values: &[Value], skip: usize) -> Result<T, DecodeError> {
-    list(values.get(skip..).unwrap_or_default().iter(), skip)
+    list(&mut values.get(skip..).unwrap_or_default().iter(), skip)
 }
 
 fn list<'de, L: List<'de>, T: DeserializeOwned>(
-    mut list: L,
+    list: &mut L,
     skip: usize,
 ) -> Result<T, DecodeError> {
     let len = list.len();
     let made = T::deserialize(Top {
-        list: &mut list,
+        list: &mut *list,
         args: skip > 0,
         raw: false,
     })?;

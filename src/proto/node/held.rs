@@ -7,17 +7,15 @@ use std::{
 
 use crate::proto::{
     id::PortName,
-    message::{Message, Reason},
+    link::lane,
+    message::{Batch, Reason},
 };
 
 /// Something that is held, with what it counts for in the window.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// Messages, each with its cost.
-    Messages {
-        batch: VecDeque<Message>,
-        costs: VecDeque<u64>,
-    },
+    /// Messages, and what the head of their frames is long.
+    Messages { batch: Batch, head: usize },
     /// A kill, at the latest at `deadline`.
     Kill {
         reason: Reason,
@@ -35,7 +33,7 @@ pub(super) enum Item {
 impl Item {
     pub(super) fn cost(&self) -> u64 {
         match self {
-            Item::Messages { costs, .. } => costs.iter().sum(),
+            Item::Messages { batch, head } => batch.lens().map(|len| lane::cost(head + len)).sum(),
             Item::Kill { cost, .. }
             | Item::Watch { cost }
             | Item::Unwatch { cost }
@@ -98,30 +96,13 @@ impl<T> Held<T> {
             return Some(item);
         };
         self.cost += item.cost();
-        match (item, held.items.back_mut()) {
-            (
-                Item::Messages {
-                    mut batch,
-                    mut costs,
-                },
-                Some(Item::Messages {
-                    batch: last,
-                    costs: last_costs,
-                }),
-            ) => {
-                last.append(&mut batch);
-                last_costs.append(&mut costs);
-            }
-            (item, _) => {
-                if let Item::Kill { deadline, .. } = &item
-                    && held.kill.is_none()
-                {
-                    held.kill = Some(*deadline);
-                    self.kills.insert((*deadline, name.clone()));
-                }
-                held.items.push_back(item);
-            }
+        if let Item::Kill { deadline, .. } = &item
+            && held.kill.is_none()
+        {
+            held.kill = Some(*deadline);
+            self.kills.insert((*deadline, name.clone()));
         }
+        held.items.push_back(item);
         None
     }
 

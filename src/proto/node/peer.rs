@@ -86,15 +86,10 @@ impl<W> Peer<W> {
     ///
     /// # Errors
     /// Nothing was queued: the queue is full, or the peer takes no message of that size.
-    pub fn send(
-        &mut self,
-        port: &PortName,
-        message: Message,
-        now: Now,
-    ) -> Result<Wake, SendRefused> {
-        let message = self.admit(message)?;
+    pub fn send(&mut self, port: &PortName, message: Message) -> Result<Wake, SendRefused> {
+        let message = self.admit(port, message)?;
         let watch = false;
-        self.out.push(port, Item::Send { message, watch }, now);
+        self.out.push(port, Item::Send { message, watch });
         Ok(self.wake())
     }
 
@@ -108,22 +103,21 @@ impl<W> Peer<W> {
         port: &PortName,
         message: Message,
         watch: W,
-        now: Now,
     ) -> Result<(WatchId, Wake), (SendRefused, W)> {
-        let message = match self.admit(message) {
+        let message = match self.admit(port, message) {
             Ok(message) => message,
             Err(refused) => return Err((refused, watch)),
         };
         let (id, watch) = self.add_watch(port, watch);
-        self.out.push(port, Item::Send { message, watch }, now);
+        self.out.push(port, Item::Send { message, watch });
         Ok((id, self.wake()))
     }
 
     /// Adds a monitor on a port there (M2, M4, M5). For the node port: fires only with the link.
-    pub fn monitor(&mut self, port: &PortName, watch: W, now: Now) -> (WatchId, Wake) {
+    pub fn monitor(&mut self, port: &PortName, watch: W) -> (WatchId, Wake) {
         let (id, ask) = self.add_watch(port, watch);
         if ask {
-            self.out.push(port, Item::Monitor, now);
+            self.out.push(port, Item::Monitor);
         }
         (id, self.wake())
     }
@@ -141,7 +135,7 @@ impl<W> Peer<W> {
         if !port.is_node_port() {
             let reason = reason::encode(reason, &self.limits);
             let deadline = now.mono + self.limits.kill_wait;
-            self.out.push(port, Item::Kill { reason, deadline }, now);
+            self.out.push(port, Item::Kill { reason, deadline });
         }
         self.wake()
     }
@@ -155,19 +149,18 @@ impl<W> Peer<W> {
         port: &PortName,
         function: &str,
         args: Message,
-        now: Now,
     ) -> Result<Wake, SendRefused> {
-        let args = self.admit(args)?;
+        let args = self.admit(port, args)?;
         let function = function.into();
-        self.out.push(port, Item::Spawn { function, args }, now);
+        self.out.push(port, Item::Spawn { function, args });
         Ok(self.wake())
     }
 
     /// Sends something to the database of that link's node, in order; ignored when `link` is not the link any more. Only
     /// where both have the feature `db`.
-    pub fn send_db(&mut self, link: LinkId, message: Message, now: Now) -> Wake {
+    pub fn send_db(&mut self, link: LinkId, message: Message) -> Wake {
         if self.link == Some(link) {
-            self.out.push_db(message, now);
+            self.out.push_db(message);
         }
         self.wake()
     }
@@ -178,12 +171,12 @@ impl<W> Peer<W> {
         self.out.db_room()
     }
 
-    /// Whether a message of that size would be accepted now; for [awaiting] senders. They are told by
+    /// Whether a message of that size to that port would be accepted now; for [awaiting] senders. They are told by
     /// [`Transmit::room`], and have to try again after [`Self::close`] too.
     ///
     /// [awaiting]: SendRefused::Full
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.out.has_room(bytes)
+    pub fn has_room(&mut self, port: &PortName, bytes: usize) -> bool {
+        self.out.has_room(port, bytes)
     }
 
     /// Whether all that was accepted has been transmitted, and the peer has dealt with it and holds none of it for a
@@ -395,7 +388,7 @@ impl<W> Peer<W> {
         }
     }
 
-    fn admit(&mut self, message: Message) -> Result<Message, SendRefused> {
+    fn admit(&mut self, port: &PortName, message: Message) -> Result<Message, SendRefused> {
         let bytes = message.encoded_len();
         if let Some(terms) = self.out.terms()
             && bytes > terms.message_bytes_max
@@ -403,8 +396,7 @@ impl<W> Peer<W> {
             let max = terms.message_bytes_max;
             return Err(SendRefused::TooLarge { message, max });
         }
-        if !self.out.has_room(bytes) {
-            self.out.starve();
+        if !self.out.has_room(port, bytes) {
             return Err(SendRefused::Full(message));
         }
         Ok(message)

@@ -1,10 +1,8 @@
 //! A run: consecutive messages to one port in what was read, handed on as one batch.
 
-use std::{collections::VecDeque, ops::Range};
+use std::ops::Range;
 
-use bytes::Bytes;
-
-use crate::proto::{codec::Format, id::PortName, message::Message};
+use crate::proto::{codec::Format, id::PortName, message::Batch};
 
 /// Messages of a run share a copy of about this size. It keeps a message that waits from pinning what was read with it,
 /// and costs few allocations.
@@ -28,38 +26,29 @@ pub(super) enum Target<T> {
 pub(super) struct Run<T> {
     pub(super) name: PortName,
     pub(super) target: Target<T>,
+    /// What the frames of further messages of it begin with, behind their length.
+    pub(super) head: Vec<u8>,
     /// Where the payloads are in what was read.
     pub(super) payloads: Vec<Range<usize>>,
 }
 
-/// Copies the payloads and makes messages of them.
-pub(super) fn messages(
-    data: &[u8],
-    payloads: &[Range<usize>],
-    format: &Format,
-    batch: &mut VecDeque<Message>,
-) {
-    let mut rest = payloads;
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let mut count = 0;
-        for range in rest {
-            if count > 0 && bytes + range.len() > CHUNK_BYTES {
-                break;
-            }
-            bytes += range.len();
-            count += 1;
+/// Takes the first payloads and copies them into a batch of about [`CHUNK_BYTES`] at most, or of one message.
+pub(super) fn take_batch(data: &[u8], payloads: &mut &[Range<usize>], format: &Format) -> Batch {
+    let mut bytes = 0;
+    let mut count = 0;
+    for range in *payloads {
+        if count > 0 && bytes + range.len() > CHUNK_BYTES {
+            break;
         }
-        let (group, others) = rest.split_at_checked(count).unwrap_or((rest, &[]));
-        rest = others;
-        let mut chunk = Vec::with_capacity(bytes);
-        for range in group {
-            chunk.extend_from_slice(data.get(range.clone()).unwrap_or_default());
-        }
-        let mut chunk = Bytes::from(chunk);
-        for range in group {
-            let payload = chunk.split_to(range.len().min(chunk.len()));
-            batch.push_back(Message::from_wire(payload, format.clone()));
-        }
+        bytes += range.len();
+        count += 1;
     }
+    let (group, rest) = payloads.split_at_checked(count).unwrap_or((payloads, &[]));
+    *payloads = rest;
+    let mut chunk = Vec::with_capacity(bytes);
+    for range in group {
+        chunk.extend_from_slice(data.get(range.clone()).unwrap_or_default());
+    }
+    let lens = group.iter().map(|range| range.len() as u32).collect();
+    Batch::new(chunk.into(), lens, format.clone())
 }

@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::{
     held::{Held, Item},
     peer::{PeerFrame, Reply},
+    run::Run,
     watched::Watched,
 };
 use crate::proto::{
@@ -22,7 +23,7 @@ use crate::proto::{
         lane,
         reassembly::Reassembly,
     },
-    message::{Message, Reason},
+    message::{Batch, Message, Reason},
     policy::{Denial, PeerPolicy},
 };
 
@@ -114,7 +115,7 @@ impl<P: Ports> Session<P> {
             out,
             now: now.mono,
         };
-        let mut run = None;
+        let mut run: Option<Run<P::Port>> = None;
         let mut at = 0;
         let result = loop {
             let rest = data.get(at..).unwrap_or_default();
@@ -124,6 +125,17 @@ impl<P: Ports> Session<P> {
                 Err(error) => break Err(error.into()),
             };
             let end = at + LENGTH_BYTES + inner.len();
+            // the usual frame: one more to the port of the last one, whose name was checked
+            if let Some(run) = &mut run
+                && let Some(payload) = inner.strip_prefix(run.head.as_slice())
+            {
+                if let Err(reason) = self.check_size(payload.len()) {
+                    break Err(reason);
+                }
+                run.payloads.push(end - payload.len()..end);
+                at = end;
+                continue;
+            }
             let handled = match Frame::decode(inner) {
                 Err(error) => Err(error.into()),
                 Ok(Frame::Send {
@@ -131,9 +143,6 @@ impl<P: Ports> Session<P> {
                     port,
                     payload,
                 }) => {
-                    if watch {
-                        self.end_run(&mut run, data, &mut cx);
-                    }
                     let payload = end - payload.len()..end;
                     self.run(&mut run, watch, port, payload, data, &mut cx)
                 }
@@ -387,8 +396,8 @@ impl<P: Ports> Session<P> {
                     self.ordered(&name, Item::Watch { cost: 0 }, cx);
                 }
                 let target = self.target(&name, cx);
-                let batch = VecDeque::from([Message::from_wire(own(payload), format)]);
-                self.hand_over(&name, target, batch, 1, cx);
+                let batch = Batch::one(own(payload), format);
+                self.hand_over(&name, target, batch, cx);
             }
             Frame::Spawn {
                 name,

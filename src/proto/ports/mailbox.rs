@@ -38,7 +38,7 @@ pub enum Push<T> {
 /// their place among the messages (M4).
 #[derive(Debug)]
 pub struct Mailbox<T> {
-    queue: VecDeque<(T, usize)>,
+    queue: VecDeque<Entry<T>>,
     bytes: usize,
     count: usize,
     /// Those of most mailboxes are the same.
@@ -52,6 +52,14 @@ struct Waiting {
     links: Vec<LinkId>,
 }
 
+/// What waits, and what it counts for: a control item for nothing.
+#[derive(Debug)]
+struct Entry<T> {
+    item: T,
+    bytes: usize,
+    count: usize,
+}
+
 impl<T> Mailbox<T> {
     /// An empty one.
     pub fn new(limits: impl Into<Arc<MailboxLimits>>) -> Self {
@@ -63,32 +71,62 @@ impl<T> Mailbox<T> {
             waiting: None,
         }
     }
+    /// Whether there is room for a message of that many bytes.
+    pub fn fits(&self, bytes: usize) -> bool {
+        self.count == 0
+            || (self.count < self.limits.count_max
+                && self.bytes.saturating_add(bytes.max(1)) <= self.limits.bytes_max)
+    }
+    /// How many of these messages, by their bytes and in order, there is room for.
+    pub fn count_fitting(&self, lens: impl Iterator<Item = usize>) -> usize {
+        let (mut count, mut bytes) = (self.count, self.bytes);
+        let fits = |len: &usize| {
+            let fits = count == 0
+                || (count < self.limits.count_max
+                    && bytes.saturating_add(*len) <= self.limits.bytes_max);
+            count += 1;
+            bytes = bytes.saturating_add(*len);
+            fits
+        };
+        lens.map(|len| len.max(1)).take_while(fits).count()
+    }
     /// A message of that many bytes at the end, if there is room.
     pub fn push(&mut self, item: T, bytes: usize) -> Push<T> {
-        let fits = self.count < self.limits.count_max
-            && self.bytes.saturating_add(bytes) <= self.limits.bytes_max;
-        if !fits && self.count > 0 {
+        if !self.fits(bytes) {
             return Push::Full(item);
         }
-        self.bytes += bytes;
-        self.count += 1;
-        // 0 marks a control item, so an empty message counts as one byte
-        self.queue.push_back((item, bytes.max(1)));
-        self.bytes += usize::from(bytes == 0);
+        self.push_many(item, bytes, 1);
         Push::Queued
+    }
+    /// So many messages in one item at the end, of so many bytes in all. The caller has asked [`Self::count_fitting`].
+    pub fn push_many(&mut self, item: T, bytes: usize, count: usize) {
+        // an empty message counts as one byte
+        let bytes = bytes.max(count);
+        self.bytes += bytes;
+        self.count += count;
+        self.queue.push_back(Entry { item, bytes, count });
     }
     /// A control item at the end, always.
     pub fn push_control(&mut self, item: T) {
-        self.queue.push_back((item, 0));
+        self.queue.push_back(Entry {
+            item,
+            bytes: 0,
+            count: 0,
+        });
     }
     /// The first item.
     pub fn pop(&mut self) -> Option<T> {
-        let (item, bytes) = self.queue.pop_front()?;
-        if bytes > 0 {
-            self.bytes -= bytes;
-            self.count -= 1;
-        }
+        let Entry { item, bytes, count } = self.queue.pop_front()?;
+        self.bytes -= bytes;
+        self.count -= count;
         Some(item)
+    }
+    /// What is left of an item that was taken with [`Self::pop`], back to where it was.
+    pub fn put_back(&mut self, item: T, bytes: usize, count: usize) {
+        let bytes = bytes.max(count);
+        self.bytes += bytes;
+        self.count += count;
+        self.queue.push_front(Entry { item, bytes, count });
     }
     /// That link holds messages for this port and wants to hear when there is room.
     pub fn wait_for_room(&mut self, link: LinkId) {
@@ -143,7 +181,7 @@ impl<T> Mailbox<T> {
         self.bytes = 0;
         self.count = 0;
         (
-            self.queue.drain(..).map(|(item, _)| item).collect(),
+            self.queue.drain(..).map(|entry| entry.item).collect(),
             self.no_longer_waiting(),
         )
     }

@@ -60,6 +60,49 @@ here_and_there! {
         in_time(sender).await.unwrap();
     }
 
+    // P8 P3: what waits for one port is no more than what is free besides
+    async fn a_port_that_is_stuck_leaves_the_others_room(world: World) with |node| small(with_servant(node)); {
+        let (port, open, notes) = stuck(&world, |port| port.mailbox(10, 1 << 20)).await;
+        let servant = spawn_servant(&world);
+        let mut accepted = 0;
+        // until it takes no more, and still does not when all has come to rest
+        for _ in 0..5 {
+            while world.near.send(port.id(), ("n", accepted, "x".repeat(1_000))).is_ok() {
+                accepted += 1;
+            }
+            settle().await;
+        }
+        assert!(world.near.send(port.id(), ("n", 0, "")).unwrap_err().is_full());
+        let near = world.near.clone();
+        let to = port.id().clone();
+        let waiting = tokio::spawn(async move { near.send_wait(&to, ("n", accepted, "")).await });
+        for n in 0..200u64 {
+            let echo: u64 = world.near.call(&servant, ("echo", n)).within(LONG).await.unwrap();
+            assert_eq!(echo, n);
+        }
+        // a thousand senders at once, each waiting for room
+        let mut log = Log::open(&world.far);
+        let mut senders = tokio::task::JoinSet::new();
+        for _ in 0..1_000 {
+            let (near, to) = (world.near.clone(), log.id().clone());
+            senders.spawn(async move {
+                for n in 0..3 {
+                    near.send_wait(&to, ("n", n)).await.unwrap();
+                }
+            });
+        }
+        for _ in 0..3_000 {
+            log.next().await;
+        }
+        in_time(senders.join_all()).await;
+        assert!(port.is_alive() && port.waiting() <= 10 && !waiting.is_finished());
+        open.send(()).unwrap();
+        in_time(waiting).await.unwrap().unwrap();
+        for n in 0..=accepted {
+            assert_eq!(notes.next().await, n.to_string());
+        }
+    }
+
     // P8
     async fn a_full_mailbox_kills_its_port_if_that_is_its_policy(world: World) with plain; {
         let (port, _open, _) = stuck(&world, |port| port.mailbox(10, 1 << 20).overflow(Overflow::Kill)).await;
@@ -140,14 +183,22 @@ async fn what_waits_for_another_node_is_bounded() {
     let world = World::remote(small).await;
     let log = Log::open(&world.far);
     world.network.cut("n", "f");
-    let mut sent = 0;
-    let refused = loop {
-        match world.near.send(log.id(), sent) {
-            Ok(()) => sent += 1,
-            Err(error) => break error,
-        }
-        assert!(sent <= 100);
-    };
-    assert_eq!(sent, 100);
-    assert!(refused.is_full());
+    // as many for one port as are free besides, and no more than all for all
+    let others: Vec<_> = (0..20).map(|_| Log::open(&world.far)).collect();
+    let mut all = 0;
+    let mut first = None;
+    for log in [&log].into_iter().chain(&others) {
+        let mut sent = 0;
+        let refused = loop {
+            match world.near.send(log.id(), sent) {
+                Ok(()) => sent += 1,
+                Err(error) => break error,
+            }
+            assert!(sent <= 100);
+        };
+        assert!(refused.is_full());
+        first = first.or(Some(sent));
+        all += sent;
+    }
+    assert_eq!((first, all), (Some(50), 100));
 }

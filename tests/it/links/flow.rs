@@ -49,7 +49,7 @@ async fn a_full_queue_is_said_at_once_and_what_was_accepted_arrives() {
         }
         assert!(accepted <= 1000, "no end");
     }
-    assert!(accepted >= 100, "{accepted}");
+    assert!(accepted >= 50, "one port gets half of it: {accepted}");
     for n in 0..accepted {
         assert_eq!(inbox.next::<(String, i32)>().await.1, n);
     }

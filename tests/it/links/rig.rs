@@ -1,7 +1,7 @@
 //! Nodes for tests of the mesh alone: ports that are read by hand, and a network to put them on.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     fmt,
     future::Future,
     sync::{Arc, Mutex, OnceLock, Weak},
@@ -13,13 +13,13 @@ use portmesh::{
     proto::{
         codec::Format,
         link::LinkId,
-        message::{Message, Reason},
+        message::{Batch, Message, Reason},
         monitor::WatchId,
         node::{
             peer::Reply,
             session::{Delivery, Ports},
         },
-        ports::mailbox::{Mailbox, MailboxLimits, Overflow, Push},
+        ports::mailbox::{Mailbox, MailboxLimits, Overflow},
     },
     runtime::{
         LinkSink, NodePorts,
@@ -204,19 +204,18 @@ impl Ports for TestPorts {
         living.then_some(port)
     }
 
-    fn deliver(&self, port: &Self::Port, link: LinkId, batch: &mut VecDeque<Message>) -> Delivery {
+    fn deliver(&self, port: &Self::Port, link: LinkId, batch: &mut Batch) -> Delivery {
         let mut state = port.state.lock().unwrap();
         if state.dead.is_some() {
             return Delivery::Dead;
         }
-        while let Some(message) = batch.pop_front() {
-            let bytes = message.encoded_len();
-            if let Push::Full(Item::Message(back)) =
-                state.mailbox.push(Item::Message(message), bytes)
-            {
-                batch.push_front(back);
+        while let Some(bytes) = batch.next_len() {
+            if !state.mailbox.fits(bytes) {
                 state.mailbox.wait_for_room(link);
                 break;
+            }
+            if let Some(message) = batch.next() {
+                state.mailbox.push(Item::Message(message), bytes);
             }
         }
         drop(state);

@@ -1,4 +1,5 @@
-//! CBOR bytes that were scanned as a serde deserializer. Whatever the bytes are, nothing here panics.
+//! CBOR bytes as a serde deserializer: bytes that were scanned, or that are checked while they are read. Whatever they are,
+//! nothing here panics.
 
 use serde::{
     Deserializer,
@@ -9,12 +10,28 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use super::head::{Head, take, take_text};
-use crate::proto::value::{DecodeError, Key, too_many};
+use super::{
+    super::budget::Budget,
+    head::{self, Head, take, take_text},
+    scan::scan_value,
+};
+use crate::proto::{
+    limits::Limits,
+    value::{DecodeError, Key, too_many},
+};
 
 /// Reads one value after the other.
+///
+/// Bytes that nobody has checked are checked here, in the one pass that reads them: a plain value when it is read, a list or a map
+/// as a whole before anything of it is, so that no type allocates by a length that lies or sees a key twice.
 pub(crate) struct Reader<'de> {
     rest: &'de [u8],
+    /// How many bytes at the end are still to be checked.
+    unchecked: usize,
+    /// What they may hold.
+    budget: Budget,
+    /// Bytes that are no value were met. A type may have passed over the error.
+    broken: bool,
 }
 
 /// The first value of a message where it is a text, and nothing else of it.
@@ -30,15 +47,85 @@ pub(crate) fn peek_tag(bytes: &[u8]) -> Result<Option<&str>, DecodeError> {
 }
 
 impl<'de> Reader<'de> {
+    /// Reads bytes that were checked.
     pub(crate) fn new(bytes: &'de [u8]) -> Self {
-        Reader { rest: bytes }
+        Reader {
+            rest: bytes,
+            unchecked: 0,
+            budget: Budget::default(),
+            broken: false,
+        }
     }
-    /// Begins to read a list: how many values follow.
+    /// Reads the bytes of a message that were not. [`Self::end`] has the last word.
+    pub(crate) fn checking(bytes: &'de [u8], limits: &Limits) -> Self {
+        Reader {
+            unchecked: bytes.len(),
+            budget: Budget::new(limits),
+            ..Self::new(bytes)
+        }
+    }
+    /// Begins to read a message: how many values follow.
     pub(crate) fn begin_list(&mut self) -> Result<usize, DecodeError> {
-        match Head::take(&mut self.rest)? {
+        let unchecked = self.is_unchecked();
+        if unchecked {
+            self.budget.count()?;
+            self.budget.enter()?;
+        }
+        match self.head()? {
+            // each takes a byte at least
+            Head::List(len) if unchecked && len > self.rest.len() => Err(head::cut()),
             Head::List(len) => Ok(len),
             _ => Err(DecodeError::new("a message is a list")),
         }
+    }
+    /// All of the message has been read.
+    pub(crate) fn end(self) -> Result<(), DecodeError> {
+        match self.rest.len() {
+            _ if self.broken => Err(DecodeError::new("the bytes of a value are malformed")),
+            0 => Ok(()),
+            more => Err(DecodeError(format!(
+                "{more} bytes after the end of the message"
+            ))),
+        }
+    }
+    fn is_unchecked(&self) -> bool {
+        self.unchecked > 0 && self.rest.len() <= self.unchecked
+    }
+    /// Checks what has to be known of the next value before it is read.
+    #[inline]
+    fn look_ahead(&mut self) -> Result<(), DecodeError> {
+        if !self.is_unchecked() {
+            return Ok(());
+        }
+        let checked = match self.rest.first().map(|first| first >> 5) {
+            Some(head::LIST | head::MAP) => self.check_ahead(),
+            _ => self.budget.count().map_err(DecodeError::from),
+        };
+        self.noted(checked)
+    }
+    /// Checks the whole of the next value.
+    fn check_ahead(&mut self) -> Result<(), DecodeError> {
+        self.unchecked = scan_value(self.rest, &mut self.budget)?.len();
+        Ok(())
+    }
+    fn noted<T>(&mut self, result: Result<T, DecodeError>) -> Result<T, DecodeError> {
+        self.broken |= result.is_err();
+        result
+    }
+    #[inline]
+    fn head(&mut self) -> Result<Head, DecodeError> {
+        let head = Head::take(&mut self.rest);
+        self.noted(head)
+    }
+    #[inline]
+    fn text(&mut self, len: usize) -> Result<&'de str, DecodeError> {
+        let text = take_text(&mut self.rest, len);
+        self.noted(text)
+    }
+    #[inline]
+    fn bytes(&mut self, len: usize) -> Result<&'de [u8], DecodeError> {
+        let bytes = take(&mut self.rest, len);
+        self.noted(bytes)
     }
     /// What was not read yet.
     pub(crate) fn rest(&self) -> &'de [u8] {
@@ -46,12 +133,16 @@ impl<'de> Reader<'de> {
     }
     /// Passes over one value.
     pub(crate) fn skip(&mut self) -> Result<(), DecodeError> {
+        if self.is_unchecked() {
+            let checked = self.check_ahead();
+            self.noted(checked)?;
+        }
         let mut pending: usize = 1;
         while pending > 0 {
             pending -= 1;
-            match Head::take(&mut self.rest)? {
+            match self.head()? {
                 Head::Bytes(len) | Head::Text(len) => {
-                    take(&mut self.rest, len)?;
+                    self.bytes(len)?;
                 }
                 Head::List(len) => pending = pending.saturating_add(len),
                 Head::Map(len) => pending = pending.saturating_add(len.saturating_mul(2)),
@@ -75,8 +166,8 @@ impl<'de> Reader<'de> {
         }
     }
     fn key(&mut self) -> Result<&'de str, DecodeError> {
-        match Head::take(&mut self.rest)? {
-            Head::Text(len) => take_text(&mut self.rest, len),
+        match self.head()? {
+            Head::Text(len) => self.text(len),
             _ => Err(DecodeError::new("the key of a map is not a text")),
         }
     }
@@ -86,7 +177,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     type Error = DecodeError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match Head::take(&mut self.rest)? {
+        self.look_ahead()?;
+        match self.head()? {
             Head::Null => visitor.visit_unit(),
             Head::Bool(it) => visitor.visit_bool(it),
             Head::Int(n) => match u64::try_from(n) {
@@ -94,8 +186,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
                 Err(_) => visitor.visit_i64(n.try_into().map_err(DecodeError::new)?),
             },
             Head::Float(it) => visitor.visit_f64(it),
-            Head::Bytes(len) => visitor.visit_borrowed_bytes(take(&mut self.rest, len)?),
-            Head::Text(len) => visitor.visit_borrowed_str(take_text(&mut self.rest, len)?),
+            Head::Bytes(len) => visitor.visit_borrowed_bytes(self.bytes(len)?),
+            Head::Text(len) => visitor.visit_borrowed_str(self.text(len)?),
             Head::List(len) => self.list(len, visitor),
             Head::Map(len) => {
                 let mut map = Items {
@@ -130,8 +222,9 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         match self.peek()? {
             // A `Vec<u8>` takes bytes too.
             Head::Bytes(len) => {
-                Head::take(&mut self.rest)?;
-                let bytes = take(&mut self.rest, len)?;
+                self.look_ahead()?;
+                self.head()?;
+                let bytes = self.bytes(len)?;
                 serde::de::value::SeqDeserializer::new(bytes.iter().copied())
                     .deserialize_seq(visitor)
             }
@@ -156,13 +249,14 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
+        self.look_ahead()?;
         match self.peek()? {
             Head::Text(_) => visitor.visit_enum(Variant {
                 content: false,
                 reader: self,
             }),
             Head::Map(1) => {
-                Head::take(&mut self.rest)?;
+                self.head()?;
                 visitor.visit_enum(Variant {
                     content: true,
                     reader: self,

@@ -30,6 +30,21 @@ pub(crate) fn scan(bytes: &[u8], limits: &Limits) -> Result<usize, DecodeError> 
     Ok(limits.values_max - scanner.budget.values_left())
 }
 
+/// Checks the value that `bytes` begin with, within what is left of the budget. Returns what follows it.
+pub(super) fn scan_value<'a>(
+    bytes: &'a [u8],
+    budget: &mut Budget,
+) -> Result<&'a [u8], DecodeError> {
+    let mut scanner = Scanner {
+        rest: bytes,
+        budget: std::mem::take(budget),
+        keys: Vec::new(),
+    };
+    let done = scanner.value();
+    *budget = scanner.budget;
+    done.map(|()| scanner.rest)
+}
+
 struct Scanner<'a> {
     rest: &'a [u8],
     budget: Budget,

@@ -27,7 +27,7 @@ impl Outbound {
     pub(crate) fn rest(&mut self) {
         let fresh = Outbound::new(&self.limits);
         let old = std::mem::replace(self, fresh);
-        self.starved = old.starved;
+        self.hungry = old.hungry;
         for lane in old.lanes.into_lanes() {
             for entry in lane.items {
                 match entry.item {

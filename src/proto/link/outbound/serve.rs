@@ -41,6 +41,9 @@ impl Outbound {
         } else {
             buf.append(&mut self.ready);
         }
+        if std::mem::take(&mut self.is_lane_ready) {
+            self.last_lane = now.mono;
+        }
         while !self.is_quiet && buf.len() - start < budget {
             let Some(index) = self.ring.pop_front() else {
                 break;
@@ -57,11 +60,9 @@ impl Outbound {
                 Frame::Ping(now.mono.as_nanos() as u64).encode(buf);
             }
         }
-        let few = self.queued_bytes <= self.limits.outbound_bytes_max / 2
-            && self.queued_count <= self.limits.outbound_count_max / 2;
         Sent {
             more: !self.is_quiet && !self.ring.is_empty(),
-            room: few && std::mem::take(&mut self.starved),
+            room: self.tell_room(),
             lost: !self.lost.is_empty() || self.db.broken.is_some(),
             db_room: self.db.bytes <= DB_BACKLOG_MAX / 2 && std::mem::take(&mut self.db.starved),
         }
@@ -107,7 +108,7 @@ impl Outbound {
             let dropped = lane.end_kill_wait();
             self.retry(index);
             for entry in &dropped {
-                self.leave(entry);
+                self.leave(index, entry);
             }
             self.schedule(index);
         }
@@ -211,13 +212,13 @@ impl Outbound {
             });
         }
         if whole {
-            write(buf, &lane.port, &entry.item, inner, now);
+            write(buf, &lane.port, &entry.item, inner, now.mono);
             self.window.sent(index, cost, entry.item.counts());
             self.pop(index);
             return Step::Sent(inner + LENGTH_BYTES);
         }
         let mut head = Vec::with_capacity(inner - payload_len);
-        entry.item.encode_head(&lane.port, now, &mut head);
+        entry.item.encode_head(&lane.port, now.mono, &mut head);
         self.begin_partial(index, head);
         self.serve_one(index, buf, now)
     }
@@ -225,7 +226,7 @@ impl Outbound {
     /// Takes the first item out of its lane: it is out, or will never be.
     fn pop(&mut self, index: LaneIndex) {
         if let Some(entry) = self.take_front(index) {
-            self.leave(&entry);
+            self.leave(index, &entry);
         }
     }
 
@@ -268,7 +269,7 @@ impl Outbound {
         let cost = lane::cost(partial.total());
         self.window.sent(index, cost, partial.counts);
         if partial.counts {
-            self.left(partial.size);
+            self.left(index, partial.size);
         } else if partial.is_db {
             self.db.bytes = self.db.bytes.saturating_sub(partial.size);
         }

@@ -34,7 +34,7 @@ fn up(limits: &Limits, window: usize) -> Outbound {
 fn send(out: &mut Outbound, port: &PortName, bytes: usize) {
     let message = Message::encode(&("x".repeat(bytes),), &Limits::default()).unwrap();
     let watch = false;
-    out.push(port, Item::Send { message, watch }, at(0));
+    out.push(port, Item::Send { message, watch });
 }
 
 /// The peer, as far as the window goes: what came whole, in order, and what it has dealt with.

@@ -1,13 +1,13 @@
 //! Messages on their way into mailboxes: runs, losses, and what is held for a full one.
 
-use std::{collections::VecDeque, ops::Range};
+use std::ops::Range;
 
 use super::{Cx, Delivery, Ports, Session, port_name, refused, send_head};
 use crate::proto::{
     close::CloseReason,
     id::PortName,
-    link::lane,
-    message::Message,
+    link::{frame::Frame, lane},
+    message::Batch,
     node::{
         held::{HeldPort, Item},
         peer::Reply,
@@ -17,7 +17,7 @@ use crate::proto::{
 };
 
 impl<P: Ports> Session<P> {
-    /// A SEND whose payload is there in what was read. It joins the run, or ends it and begins the next.
+    /// A SEND whose payload is there in what was read. It ends the run and begins the next.
     pub(super) fn run(
         &mut self,
         run: &mut Option<Run<P::Port>>,
@@ -28,20 +28,23 @@ impl<P: Ports> Session<P> {
         cx: &mut Cx<'_, P>,
     ) -> Result<(), CloseReason> {
         self.check_size(payload.len())?;
-        if let Some(run) = run
-            && run.name.as_str() == port
-        {
-            run.payloads.push(payload);
-            return Ok(());
-        }
         self.end_run(run, data, cx);
         let name = port_name(port)?;
         if watch {
             self.ordered(&name, Item::Watch { cost: 0 }, cx);
         }
+        let mut head = Vec::with_capacity(send_head(&name));
+        let watch = false;
+        let payload_less = Frame::Send {
+            watch,
+            port,
+            payload: &[],
+        };
+        payload_less.encode_inner(&mut head);
         *run = Some(Run {
             target: self.target(&name, cx),
             name,
+            head,
             payloads: vec![payload],
         });
         Ok(())
@@ -85,35 +88,43 @@ impl<P: Ports> Session<P> {
         };
         let head = send_head(&run.name);
         let cost_of = |bytes: usize| lane::cost(head + bytes);
-        let format = &self.params.format;
-        let mut batch = VecDeque::new();
-        if matches!(run.target, Target::Port(_) | Target::Held) {
-            batch.reserve(run.payloads.len());
-            run::messages(data, &run.payloads, format, &mut batch);
-        }
         self.done += run
             .payloads
             .iter()
             .map(|payload| cost_of(payload.len()))
             .sum::<u64>();
-        let count = run.payloads.len() as u64;
-        self.hand_over(&run.name, run.target, batch, count, cx);
+        let mut rest = run.payloads.as_slice();
+        let port = match run.target {
+            Target::Dropped => return,
+            Target::Lost(text) => return self.lose(&run.name, rest.len() as u64, text, cx),
+            Target::Held => None,
+            Target::Port(port) => Some(port),
+        };
+        while !rest.is_empty() && !self.broken.contains(&run.name) {
+            let batch = run::take_batch(data, &mut rest, &self.params.format);
+            // what became of one batch decides on the next
+            let target = match &port {
+                Some(port) if !self.held.contains(run.name.as_str()) => Target::Port(port.clone()),
+                _ => Target::Held,
+            };
+            self.hand_over(&run.name, target, batch, cx);
+        }
     }
 
-    /// `count` messages, those in `batch` unless they are to be lost. They are counted as dealt with already.
+    /// Hands on messages that are counted as dealt with already.
     pub(super) fn hand_over(
         &mut self,
         name: &PortName,
         target: Target<P::Port>,
-        mut batch: VecDeque<Message>,
-        count: u64,
+        mut batch: Batch,
         cx: &mut Cx<'_, P>,
     ) {
+        let head = send_head(name);
         match target {
             Target::Dropped => {}
-            Target::Lost(text) => self.lose(name, count, text, cx),
+            Target::Lost(text) => self.lose(name, batch.len() as u64, text, cx),
             Target::Held => {
-                let item = held_messages(name, batch);
+                let item = Item::Messages { batch, head };
                 if let Some(Item::Messages { batch, .. }) = self.hold(name, item, cx) {
                     // cannot be: the run began when something was held, and nothing came in between
                     let text = "it is held no longer".to_owned();
@@ -128,7 +139,7 @@ impl<P: Ports> Session<P> {
                 }
                 Delivery::Full if batch.is_empty() => {}
                 Delivery::Full => {
-                    let item = held_messages(name, batch);
+                    let item = Item::Messages { batch, head };
                     let cost = item.cost();
                     self.held.begin(name, port, item);
                     self.tell_hold(name, cost, cx);
@@ -183,24 +194,25 @@ impl<P: Ports> Session<P> {
         cx: &mut Cx<'_, P>,
     ) {
         while let Some(mut item) = held.items.pop_front() {
-            let Item::Messages { batch, costs } = &mut item else {
-                freed += item.cost();
+            let before = item.cost();
+            let Item::Messages { batch, .. } = &mut item else {
+                freed += before;
                 self.apply(name, Some(&held.port), item, cx);
                 continue;
             };
-            let before = batch.len();
-            let delivery = cx.ports.deliver(&held.port, self.params.link, batch);
-            let fit = costs.drain(..(before - batch.len().min(before)).min(costs.len()));
-            freed += fit.sum::<u64>();
-            if delivery == Delivery::Full && !batch.is_empty() {
-                held.items.push_front(item);
-                break;
+            match cx.ports.deliver(&held.port, self.params.link, batch) {
+                Delivery::Full if !batch.is_empty() => {
+                    freed += before.saturating_sub(item.cost());
+                    held.items.push_front(item);
+                    break;
+                }
+                Delivery::Dead => {
+                    let lost = batch.len() as u64;
+                    self.lose(name, lost, "the port is dead".into(), cx);
+                }
+                Delivery::Done | Delivery::Full => {}
             }
-            if delivery == Delivery::Dead {
-                freed += costs.iter().sum::<u64>();
-                let lost = batch.len() as u64;
-                self.lose(name, lost, "the port is dead".into(), cx);
-            }
+            freed += before;
         }
         if !held.items.is_empty() {
             self.held.put_back(name, held);
@@ -228,12 +240,4 @@ impl<P: Ports> Session<P> {
         }
         self.pump(name, held, freed, cx);
     }
-}
-
-fn held_messages(name: &PortName, batch: VecDeque<Message>) -> Item {
-    let costs = batch
-        .iter()
-        .map(|message| lane::cost(send_head(name) + message.encoded_len()))
-        .collect();
-    Item::Messages { batch, costs }
 }

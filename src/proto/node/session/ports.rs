@@ -1,12 +1,12 @@
 //! What a [`Session`](super::Session) needs of the ports of this node, and what it asks for.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use crate::proto::{
     codec::Format,
     id::{Incarnation, NodeId, PortName},
     link::LinkId,
-    message::{Message, Reason},
+    message::{Batch, Message, Reason},
     node::peer::{PeerFrame, Reply},
     policy::Denial,
 };
@@ -30,7 +30,7 @@ pub trait Ports {
     /// The living port of that name; the node's own for the empty name.
     fn find(&self, name: &str) -> Option<Self::Port>;
     /// Puts messages into the mailbox, front first, as many as fit; what does not fit stays in `batch`.
-    fn deliver(&self, port: &Self::Port, link: LinkId, batch: &mut VecDeque<Message>) -> Delivery;
+    fn deliver(&self, port: &Self::Port, link: LinkId, batch: &mut Batch) -> Delivery;
     /// Whether that link's node spawned the port.
     fn spawned_by(&self, port: &Self::Port, node: &NodeId) -> bool;
     /// Whether the port is registered in a family of the database that `wanted` says yes to.

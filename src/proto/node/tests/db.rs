@@ -28,9 +28,8 @@ fn what_is_sent_to_the_database_arrives_in_order_long_or_short() {
         for n in 0..60 {
             // some in fragments, some longer than their share of the window
             let padding = [0, 900, 3000, 9000][n as usize % 4];
-            let now = pair.a.now;
-            pair.a.peer.send_db(link(1), numbered(n, padding), now);
-            let _ = pair.a.peer.send(&name("p"), numbered(n, 0), now).unwrap();
+            pair.a.peer.send_db(link(1), numbered(n, padding));
+            let _ = pair.a.peer.send(&name("p"), numbered(n, 0)).unwrap();
             if n % 5 == 0 {
                 pair.flow();
             }
@@ -59,7 +58,7 @@ fn it_has_a_lane_of_its_own_and_costs_what_other_frames_cost() {
         frames(&out)
     };
     for _ in 0..300 {
-        peer.send_db(link(1), sized(100), at(0));
+        peer.send_db(link(1), sized(100));
     }
     let out = sent(&mut peer);
     let one = 1 + 100 + 64;
@@ -72,7 +71,7 @@ fn it_has_a_lane_of_its_own_and_costs_what_other_frames_cost() {
             .count()
     );
     // another lane is not held up by it
-    let _ = peer.send(&name("p"), sized(10), at(0)).unwrap();
+    let _ = peer.send(&name("p"), sized(10)).unwrap();
     assert_eq!(kinds_of(&sent(&mut peer)), [kind::SEND]);
     // nor is the news of a death
     let port = name("dead");
@@ -94,19 +93,16 @@ fn it_counts_neither_in_the_queue_nor_among_what_is_lost() {
     let mut peer: Peer<u32> = Peer::new(node("b"), &limits);
     peer.activate(link_params(link(1), &Format::cbor(), &limits), at(0));
     for n in 0..300 {
-        peer.send_db(link(1), numbered(n, 1000), at(0));
+        peer.send_db(link(1), numbered(n, 1000));
     }
-    assert!(peer.has_room(limits.outbound_bytes_max));
+    assert!(peer.has_room(&name("p"), limits.outbound_bytes_max));
     assert!(!peer.is_flushed());
     let closed = peer.close(&CloseReason::Transport("cut".into()));
     assert_eq!(closed.lost, 0);
     let wake = peer.reopen();
     assert!(!wake.dial, "what was for the old link is gone with it");
     // what is for a link that is gone is ignored
-    assert_eq!(
-        peer.send_db(link(1), numbered(1, 0), at(0)),
-        Default::default()
-    );
+    assert_eq!(peer.send_db(link(1), numbered(1, 0)), Default::default());
     assert!(peer.is_flushed() && !peer.is_wanted());
 }
 
@@ -121,7 +117,7 @@ fn its_engine_is_told_when_to_wait_and_when_to_go_on() {
     // what is written at once does not wait; a long one is longer than a frame
     let long = 40_000;
     for _ in 0..6 {
-        peer.send_db(link(1), sized(long), at(0));
+        peer.send_db(link(1), sized(long));
     }
     assert!(6 * long > DB_BACKLOG_MAX);
     let mut out = Vec::new();
@@ -148,7 +144,7 @@ fn what_cannot_go_over_the_link_ends_it() {
         ..link_params(link(1), &Format::cbor(), &limits)
     };
     peer.activate(params, at(0));
-    peer.send_db(link(1), sized(50_001), at(0));
+    peer.send_db(link(1), sized(50_001));
     let mut out = Vec::new();
     assert!(peer.transmit(&mut out, usize::MAX, at(0)).lost);
     let lost = peer.take_lost();

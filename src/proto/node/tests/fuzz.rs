@@ -84,8 +84,8 @@ fn swallow(parts: &[Vec<u8>]) {
     side.activate(link(1), &Format::cbor());
     let bound = limits.window_bytes + limits.message_bytes_max + (32 << 10);
     for (n, part) in parts.iter().enumerate() {
-        side.peer.monitor(&name("p"), n as u32, side.now);
-        side.peer.send(&name("q"), sized(40), side.now).ok();
+        side.peer.monitor(&name("p"), n as u32);
+        side.peer.send(&name("q"), sized(40)).ok();
         let result = side.read(part);
         assert!(side.session.as_ref().unwrap().held_bytes() <= bound);
         if let Err(reason) = result {

@@ -28,7 +28,7 @@ use crate::proto::{
     id::{Incarnation, NodeId, PortName},
     limits::{Limits, Now},
     link::LinkId,
-    message::{Message, Reason},
+    message::{Batch, Message, Reason},
 };
 
 pub(super) fn link(n: u64) -> LinkId {
@@ -242,14 +242,14 @@ impl Ports for TestPorts {
             .map(|(name, _)| name.clone())
     }
 
-    fn deliver(&self, port: &PortName, link: LinkId, batch: &mut VecDeque<Message>) -> Delivery {
+    fn deliver(&self, port: &PortName, link: LinkId, batch: &mut Batch) -> Delivery {
         let world = &mut *self.world_mut();
         world.batches.push((port.clone(), batch.len()));
         let Some(live) = world.ports.get_mut(port) else {
             return Delivery::Dead;
         };
         while live.mailbox.len() < live.room {
-            match batch.pop_front() {
+            match batch.next() {
                 Some(message) => live.mailbox.push_back(Mail::Message(link, message)),
                 None => return Delivery::Done,
             }

@@ -113,7 +113,7 @@ impl Model {
             Op::Send { port, padding } => {
                 let port = self.port(port);
                 let message = numbered(self.next, padding);
-                if self.pair.a.peer.send(&port, message, now).is_ok() {
+                if self.pair.a.peer.send(&port, message).is_ok() {
                     self.sent.entry(port).or_default().push(self.next);
                 }
                 self.next += 1;
@@ -124,7 +124,7 @@ impl Model {
                 let message = numbered(self.next, 0);
                 // the monitor is there before the message
                 let since = self.next;
-                if let Ok((id, _)) = self.pair.a.peer.call(&port, message, watch, now) {
+                if let Ok((id, _)) = self.pair.a.peer.call(&port, message, watch) {
                     self.sent.entry(port.clone()).or_default().push(self.next);
                     self.watch(port, id, since);
                 }
@@ -133,7 +133,7 @@ impl Model {
             Op::Monitor { port } => {
                 let port = self.port(port);
                 let watch = self.watches.len() as u32;
-                let (id, _) = self.pair.a.peer.monitor(&port, watch, now);
+                let (id, _) = self.pair.a.peer.monitor(&port, watch);
                 self.watch(port, id, self.next);
             }
             Op::Unmonitor { nth } => {
@@ -154,7 +154,7 @@ impl Model {
                 self.spawned += 1;
                 let function = if bad { "bad" } else { "good" };
                 let args = Message::encode_args(&(), &limits).unwrap();
-                if self.pair.a.peer.spawn(&port, function, args, now).is_ok() {
+                if self.pair.a.peer.spawn(&port, function, args).is_ok() {
                     self.names.push(port);
                 }
             }

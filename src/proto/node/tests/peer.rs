@@ -48,9 +48,9 @@ fn what_is_sent_before_the_link_is_up_goes_out_when_it_is() {
     let limits = Limits::default();
     let mut peer = peer(&limits);
     let port = name("p");
-    let wake = peer.send(&port, numbered(1, 0), at(0)).unwrap();
+    let wake = peer.send(&port, numbered(1, 0)).unwrap();
     assert!(wake.dial && !wake.writer);
-    let wake = peer.send(&port, numbered(2, 0), at(0)).unwrap();
+    let wake = peer.send(&port, numbered(2, 0)).unwrap();
     assert!(!wake.dial, "one dial is enough");
     assert_eq!(transmit(&mut peer, at(0)), b"");
     let wake = peer.activate(link_params(link(1), &Format::cbor(), &limits), at(0));
@@ -72,9 +72,9 @@ fn what_is_sent_before_the_link_is_up_goes_out_when_it_is() {
 fn what_is_sent_before_the_format_is_known_is_written_in_it_later() {
     let limits = Limits::default();
     let mut peer = peer(&limits);
-    peer.send(&name("p"), numbered(7, 0), at(0)).unwrap();
+    peer.send(&name("p"), numbered(7, 0)).unwrap();
     peer.activate(link_params(link(1), &Format::json(), &limits), at(0));
-    peer.send(&name("p"), numbered(8, 0), at(0)).unwrap();
+    peer.send(&name("p"), numbered(8, 0)).unwrap();
     let sent = sent(&mut peer, at(0));
     let payload = |frame: &Vec<u8>| match Frame::decode(frame).unwrap() {
         Frame::Send { payload, .. } => String::from_utf8(payload.to_vec()).unwrap(),
@@ -95,14 +95,14 @@ fn a_full_queue_hands_the_message_back_and_tells_when_there_is_room() {
     let mut peer = peer(&limits);
     let port = name("p");
     // by bytes: a message larger than the queue passes when it is empty
-    peer.send(&port, sized(2000), at(0)).unwrap();
-    assert!(!peer.has_room(1));
-    let Err(SendRefused::Full(back)) = peer.send(&port, sized(10), at(0)) else {
+    peer.send(&port, sized(2000)).unwrap();
+    assert!(!peer.has_room(&port, 1));
+    let Err(SendRefused::Full(back)) = peer.send(&port, sized(10)) else {
         panic!("it was taken");
     };
     assert_eq!(back.encoded_len(), 10);
     // nothing is queued, no monitor added
-    let Err((SendRefused::Full(_), watch)) = peer.call(&port, sized(10), 5, at(0)) else {
+    let Err((SendRefused::Full(_), watch)) = peer.call(&port, sized(10), 5) else {
         panic!("it was taken");
     };
     assert_eq!(watch, 5);
@@ -110,15 +110,83 @@ fn a_full_queue_hands_the_message_back_and_tells_when_there_is_room() {
     let mut out = Vec::new();
     assert!(peer.transmit(&mut out, 1 << 20, at(0)).room);
     assert!(!peer.transmit(&mut out, 1 << 20, at(0)).room, "told once");
-    assert!(peer.has_room(1000));
-    // by count, at n - 1, n, n + 1
+    assert!(peer.has_room(&port, 1000));
+    // by count, at n - 1, n, n + 1: one port gets as much as is free besides, and so on
     let mut peer = self::peer(&limits);
-    for n in 0..10 {
-        assert!(peer.has_room(1), "{n}");
-        peer.send(&port, sized(5), at(0)).unwrap();
+    for (port, most) in [("p", 5), ("q", 3), ("r", 1), ("s", 1)] {
+        let port = name(port);
+        for n in 0..most {
+            assert!(peer.has_room(&port, 1), "{port} {n}");
+            peer.send(&port, sized(5)).unwrap();
+        }
+        assert!(!peer.has_room(&port, 1), "{port}");
+        assert!(peer.send(&port, sized(5)).is_err());
     }
-    assert!(!peer.has_room(1));
-    assert!(peer.send(&port, sized(5), at(0)).is_err());
+    assert!(peer.send(&name("t"), sized(5)).is_err());
+}
+
+// P8
+#[test]
+fn what_is_sent_without_end_to_a_stuck_port_leaves_room_for_others() {
+    let limits = Limits {
+        outbound_bytes_max: 64 << 10,
+        window_bytes: 16 << 10,
+        ..Limits::default()
+    };
+    let mut peer = up(&limits);
+    let stuck = ["s", "t", "u"].map(name);
+    let mut held = [0; 3];
+    let mut done = 0;
+    // each holds what it has got, and is sent to until nothing more is taken
+    for (port, held) in stuck.iter().zip(&mut held) {
+        while peer.send(port, sized(500)).is_ok() {}
+        let frames = sent(&mut peer, at(0));
+        *held = cost(&frames);
+        done += *held;
+        let hold = PeerFrame::Hold {
+            port: port.clone(),
+            bytes: *held,
+        };
+        assert!(peer.handle(link(1), hold, at(0)).close.is_none());
+        progress(&mut peer, done);
+        while peer.send(port, sized(500)).is_ok() {}
+        assert!(!peer.has_room(port, 500));
+        assert!(transmit(&mut peer, at(0)).is_empty());
+    }
+    // another one gets all it is sent, for ever
+    let healthy = name("h");
+    let mut waits = false;
+    let mut refused = 0;
+    for n in 0..1000 {
+        let now = at(n);
+        while !waits {
+            waits = peer.send(&healthy, sized(100)).is_err();
+            refused += u32::from(waits);
+        }
+        let mut out = Vec::new();
+        waits &= !peer.transmit(&mut out, 1 << 20, now).room;
+        let frames = frames(&out);
+        assert!(frames.len() > 5, "{n}: {}", frames.len());
+        done += cost(&frames);
+        progress(&mut peer, done);
+    }
+    assert!(refused > 50, "who waits to send to it is told: {refused}");
+    // and the others go on when they may
+    for (port, held) in stuck.iter().zip(held) {
+        let resume = PeerFrame::Resume {
+            port: port.clone(),
+            bytes: held,
+        };
+        assert!(peer.handle(link(1), resume, at(1000)).close.is_none());
+    }
+    let mut told = false;
+    while !peer.is_flushed() {
+        let mut out = Vec::new();
+        told |= peer.transmit(&mut out, 1 << 20, at(1000)).room;
+        done += cost(&frames(&out));
+        progress(&mut peer, done);
+    }
+    assert!(told && peer.has_room(&stuck[0], 500));
 }
 
 // P3
@@ -127,21 +195,21 @@ fn a_message_that_the_peer_does_not_take_is_refused_or_lost() {
     let limits = Limits::default();
     let mut peer = peer(&limits);
     let port = name("p");
-    peer.send(&port, sized(101), at(0)).unwrap();
-    let (_, _) = peer.monitor(&port, 1, at(0));
-    peer.send(&port, sized(50), at(0)).unwrap();
+    peer.send(&port, sized(101)).unwrap();
+    let (_, _) = peer.monitor(&port, 1);
+    peer.send(&port, sized(50)).unwrap();
     let params = LinkParams {
         peer_message_bytes_max: 100,
         ..link_params(link(1), &Format::cbor(), &limits)
     };
     peer.activate(params, at(0));
     // known now: refused at once
-    let refused = peer.send(&port, sized(101), at(0));
+    let refused = peer.send(&port, sized(101));
     assert!(matches!(
         refused,
         Err(SendRefused::TooLarge { max: 100, .. })
     ));
-    peer.send(&port, sized(100), at(0)).unwrap();
+    peer.send(&port, sized(100)).unwrap();
     // accepted before: a loss, and nothing later goes to that port before its monitors have fired (P2)
     let mut out = Vec::new();
     let transmit = peer.transmit(&mut out, usize::MAX, at(0));
@@ -164,11 +232,11 @@ fn a_message_that_the_peer_does_not_take_is_refused_or_lost() {
 fn a_large_message_does_not_hold_up_small_ones_to_other_ports() {
     let limits = Limits::default();
     let mut peer = up(&limits);
-    peer.send(&name("big"), sized(1 << 20), at(0)).unwrap();
+    peer.send(&name("big"), sized(1 << 20)).unwrap();
     let mut out = Vec::new();
     // a few fragments are out when the small one comes
     assert!(peer.transmit(&mut out, 64 << 10, at(0)).more);
-    peer.send(&name("small"), sized(10), at(0)).unwrap();
+    peer.send(&name("small"), sized(10)).unwrap();
     let rest = kinds(&transmit(&mut peer, at(0)));
     let small = rest.iter().position(|&kind| kind == kind::SEND).unwrap();
     assert!(small <= 1, "after one more fragment: {rest:?}");
@@ -181,7 +249,7 @@ fn a_large_message_does_not_hold_up_small_ones_to_other_ports() {
     });
     for n in 0..4 {
         let port = name(&format!("big{n}"));
-        peer.send(&port, sized(100 << 10), at(0)).unwrap();
+        peer.send(&port, sized(100 << 10)).unwrap();
     }
     let sent = sent(&mut peer, at(0));
     let firsts: Vec<usize> = (0..sent.len())
@@ -197,10 +265,10 @@ fn what_goes_to_one_port_goes_in_order() {
     let mut peer = peer(&limits);
     let port = name("p");
     let args = Message::encode_args(&(), &limits).unwrap();
-    peer.spawn(&port, "f", args, at(0)).unwrap();
-    peer.send(&port, sized(100_000), at(0)).unwrap();
-    peer.monitor(&port, 1, at(0));
-    peer.send(&port, numbered(1, 0), at(0)).unwrap();
+    peer.spawn(&port, "f", args).unwrap();
+    peer.send(&port, sized(100_000)).unwrap();
+    peer.monitor(&port, 1);
+    peer.send(&port, numbered(1, 0)).unwrap();
     peer.kill(&port, &Reason::normal(), at(0));
     peer.activate(link_params(link(1), &Format::cbor(), &limits), at(0));
     let mut kinds = kinds(&transmit(&mut peer, at(0)));
@@ -231,7 +299,7 @@ fn the_window_is_never_exceeded_and_one_lane_takes_a_quarter_of_what_is_free() {
     for lane in 0..20 {
         for _ in 0..300 {
             let port = name(&format!("p{lane}"));
-            peer.send(&port, sized(100), at(0)).unwrap();
+            peer.send(&port, sized(100)).unwrap();
         }
         let sent = cost(&sent(&mut peer, at(0)));
         each.push(sent);
@@ -253,9 +321,9 @@ fn a_message_over_its_share_passes_alone() {
         ..Limits::default()
     };
     let mut peer = up(&limits);
-    peer.send(&name("x"), sized(50_000), at(0)).unwrap();
-    peer.send(&name("y"), sized(50_000), at(0)).unwrap();
-    peer.send(&name("z"), sized(100), at(0)).unwrap();
+    peer.send(&name("x"), sized(50_000)).unwrap();
+    peer.send(&name("y"), sized(50_000)).unwrap();
+    peer.send(&name("z"), sized(100)).unwrap();
     let first = sent(&mut peer, at(0));
     let begun = first.iter().filter(|f| f[0] == kind::FRAGMENT_FIRST);
     assert_eq!(begun.count(), 1, "one at a time");
@@ -277,8 +345,8 @@ fn a_message_over_its_share_passes_alone() {
 fn a_port_that_is_held_stops_its_own_lane_only() {
     let mut peer = up(&Limits::default());
     let held = name("held");
-    peer.send(&held, sized(100), at(0)).unwrap();
-    peer.send(&held, sized(100), at(0)).unwrap();
+    peer.send(&held, sized(100)).unwrap();
+    peer.send(&held, sized(100)).unwrap();
     let out = sent(&mut peer, at(0));
     let one = cost(&out) / 2;
     let hold = |bytes| PeerFrame::Hold {
@@ -292,8 +360,8 @@ fn a_port_that_is_held_stops_its_own_lane_only() {
     let handled = peer.handle(link(1), hold(one), at(0));
     assert_eq!(handled.close, None);
     progress(&mut peer, 2 * one);
-    peer.send(&held, sized(10), at(0)).unwrap();
-    peer.send(&name("free"), sized(10), at(0)).unwrap();
+    peer.send(&held, sized(10)).unwrap();
+    peer.send(&name("free"), sized(10)).unwrap();
     let out = sent(&mut peer, at(0));
     assert_eq!(out.len(), 1);
     assert_eq!(&out[0][3..7], b"free");
@@ -339,7 +407,7 @@ fn what_cannot_be_closes_the_link() {
     ];
     for (frames, text) in cases {
         let mut peer = up(&Limits::default());
-        peer.send(&port, sized(16), at(0)).unwrap();
+        peer.send(&port, sized(16)).unwrap();
         assert_eq!(cost(&sent(&mut peer, at(0))), 84);
         let mut last = None;
         for frame in &frames {
@@ -366,8 +434,8 @@ fn loss(port: &str) -> PeerFrame {
 fn nothing_goes_to_a_port_between_a_loss_and_its_monitors_firing() {
     let mut peer = up(&Limits::default());
     let port = name("p");
-    peer.monitor(&port, 1, at(0));
-    peer.send(&port, sized(10), at(0)).unwrap();
+    peer.monitor(&port, 1);
+    peer.send(&port, sized(10)).unwrap();
     assert_eq!(sent(&mut peer, at(0)).len(), 2);
     let handled = peer.handle(link(1), loss("p"), at(0));
     assert_eq!(handled.settle.as_ref(), Some(&port));
@@ -382,8 +450,8 @@ fn nothing_goes_to_a_port_between_a_loss_and_its_monitors_firing() {
         ]
     );
     // sent from inside the firing, as it were
-    peer.send(&port, sized(11), at(0)).unwrap();
-    peer.send(&name("other"), sized(10), at(0)).unwrap();
+    peer.send(&port, sized(11)).unwrap();
+    peer.send(&name("other"), sized(10)).unwrap();
     assert_eq!(kinds(&transmit(&mut peer, at(0))), [kind::SEND]);
     assert!(peer.settle(link(1), &port).writer);
     assert_eq!(
@@ -391,7 +459,7 @@ fn nothing_goes_to_a_port_between_a_loss_and_its_monitors_firing() {
         [kind::LOSS_ACK, kind::SEND]
     );
     // it is asked for still
-    peer.monitor(&port, 2, at(0));
+    peer.monitor(&port, 2);
     assert_eq!(transmit(&mut peer, at(0)), b"");
 }
 
@@ -400,8 +468,8 @@ fn nothing_goes_to_a_port_between_a_loss_and_its_monitors_firing() {
 fn a_loss_within_a_large_message_is_acknowledged_behind_it() {
     let mut peer = up(&Limits::default());
     let port = name("p");
-    peer.send(&port, sized(100_000), at(0)).unwrap();
-    peer.send(&port, sized(10), at(0)).unwrap();
+    peer.send(&port, sized(100_000)).unwrap();
+    peer.send(&port, sized(10)).unwrap();
     let mut out = Vec::new();
     peer.transmit(&mut out, 1, at(0));
     assert_eq!(kinds(&out), [kind::FRAGMENT_FIRST]);
@@ -451,9 +519,9 @@ fn a_flood_of_losses_closes_the_link() {
 fn a_port_is_asked_for_once_however_many_monitors_it_has() {
     let mut peer = up(&Limits::default());
     let port = name("p");
-    let (first, _) = peer.monitor(&port, 1, at(0));
-    peer.monitor(&port, 2, at(0));
-    peer.call(&port, sized(5), 3, at(0)).unwrap();
+    let (first, _) = peer.monitor(&port, 1);
+    peer.monitor(&port, 2);
+    peer.call(&port, sized(5), 3).unwrap();
     let out = sent(&mut peer, at(0));
     assert_eq!(out[0][0], kind::MONITOR);
     assert_eq!(out[1][..2], [kind::SEND, 0]);
@@ -470,7 +538,7 @@ fn a_port_is_asked_for_once_however_many_monitors_it_has() {
     // once
     assert!(peer.handle(link(1), down, at(0)).fired.is_empty());
     // and it is asked for anew, now in the call's own frame
-    peer.call(&port, sized(5), 4, at(0)).unwrap();
+    peer.call(&port, sized(5), 4).unwrap();
     assert_eq!(sent(&mut peer, at(0))[0][..2], [kind::SEND, 1]);
 }
 
@@ -480,7 +548,7 @@ fn ports_that_nothing_monitors_any_more_are_given_back_in_the_end() {
     let mut peer = up(&Limits::default());
     for n in 0..1100 {
         let port = name(&format!("p{n}"));
-        let (id, _) = peer.monitor(&port, n, at(0));
+        let (id, _) = peer.monitor(&port, n);
         assert!(peer.unmonitor(&port, id).0.is_some());
     }
     let kinds = kinds(&transmit(&mut peer, at(0)));
@@ -491,7 +559,7 @@ fn ports_that_nothing_monitors_any_more_are_given_back_in_the_end() {
     let mut peer = self::peer(&Limits::default());
     for n in 0..5000 {
         let port = name(&format!("p{n}"));
-        let (id, _) = peer.monitor(&port, n, at(0));
+        let (id, _) = peer.monitor(&port, n);
         assert!(peer.unmonitor(&port, id).0.is_some());
     }
     peer.activate(
@@ -507,7 +575,7 @@ fn ports_that_nothing_monitors_any_more_are_given_back_in_the_end() {
 fn a_monitor_on_the_node_opens_a_link_and_fires_with_it_alone() {
     let mut peer = peer(&Limits::default());
     let port = PortName::node_port();
-    let (_, wake) = peer.monitor(&port, 1, at(0));
+    let (_, wake) = peer.monitor(&port, 1);
     assert!(wake.dial);
     peer.activate(
         link_params(link(1), &Format::cbor(), &Limits::default()),
@@ -530,15 +598,15 @@ fn every_monitor_leaves_with_its_link_before_anything_later_can_go() {
     let limits = Limits::default();
     let mut peer = up(&limits);
     let port = name("p");
-    peer.monitor(&port, 1, at(0));
-    peer.send(&port, sized(10), at(0)).unwrap();
+    peer.monitor(&port, 1);
+    peer.send(&port, sized(10)).unwrap();
     transmit(&mut peer, at(0));
-    peer.send(&port, sized(11), at(0)).unwrap();
+    peer.send(&port, sized(11)).unwrap();
     let closed = peer.close(&CloseReason::Transport("cut".into()));
     assert_eq!(closed.lost, 2);
     assert_eq!(closed.fired.len(), 1);
     // queued from inside the firing: belongs to the next link, which cannot come up yet
-    let wake = peer.send(&port, sized(12), at(0)).unwrap();
+    let wake = peer.send(&port, sized(12)).unwrap();
     assert!(!wake.dial);
     let params = link_params(link(2), &Format::cbor(), &limits);
     peer.activate(params.clone(), at(0));
@@ -560,18 +628,18 @@ fn every_monitor_leaves_with_its_link_before_anything_later_can_go() {
 fn a_kill_waits_five_seconds_for_what_is_before_it_and_no_longer() {
     let mut peer = up(&Limits::default());
     let port = name("p");
-    peer.send(&port, sized(16), at(0)).unwrap();
+    peer.send(&port, sized(16)).unwrap();
     transmit(&mut peer, at(0));
     let hold = PeerFrame::Hold {
         port: port.clone(),
         bytes: 84,
     };
     peer.handle(link(1), hold, at(0));
-    peer.send(&port, sized(10), at(0)).unwrap();
-    peer.call(&port, sized(10), 1, at(0)).unwrap();
+    peer.send(&port, sized(10)).unwrap();
+    peer.call(&port, sized(10), 1).unwrap();
     peer.kill(&port, &Reason::die("x"), at(1000));
     peer.kill(&port, &Reason::die("y"), at(1500));
-    peer.send(&port, sized(12), at(0)).unwrap();
+    peer.send(&port, sized(12)).unwrap();
     assert_eq!(transmit(&mut peer, at(1000)), b"");
     // the budget counts from the call, the earlier of the two
     assert!(peer.poll_timeout() <= Some(Duration::from_millis(2500)));
@@ -631,7 +699,7 @@ fn a_quiet_link_is_kept_alive_by_pings() {
     assert_eq!(transmit(&mut peer, before), b"");
     assert_eq!(kinds(&transmit(&mut peer, due)), [kind::PING]);
     assert!(peer.poll_timeout().unwrap() > due.mono + at(1800).mono);
-    peer.send(&name("p"), sized(5), at(4000)).unwrap();
+    peer.send(&name("p"), sized(5)).unwrap();
     transmit(&mut peer, at(4000));
     // nothing but what is needed
     between(peer.poll_timeout().unwrap(), 4000);
@@ -650,7 +718,7 @@ fn a_small_progress_waits_a_little_and_a_large_one_does_not() {
     assert_eq!(transmit(&mut peer, at(20)), expected);
     // along with something
     peer.reply(link(1), Reply::Progress(300));
-    peer.send(&name("p"), sized(5), at(30)).unwrap();
+    peer.send(&name("p"), sized(5)).unwrap();
     assert_eq!(
         kinds(&transmit(&mut peer, at(30))),
         [kind::PROGRESS, kind::SEND]
@@ -711,7 +779,7 @@ fn one_loss_a_port_is_told_until_it_is_acknowledged() {
 fn the_last_words_of_a_port_come_before_the_news_of_its_death() {
     let mut peer = up(&Limits::default());
     // a large answer waits in its lane
-    peer.send(&name("asker"), sized(200_000), at(0)).unwrap();
+    peer.send(&name("asker"), sized(200_000)).unwrap();
     let down = Reply::Down {
         port: name("worker"),
         reason: Reason::normal(),
@@ -721,13 +789,13 @@ fn the_last_words_of_a_port_come_before_the_news_of_its_death() {
     assert_eq!(kinds_sent.last(), Some(&kind::DOWN));
     assert!(kinds_sent.len() > 5);
     // and a small one, written at once
-    peer.send(&name("asker2"), sized(20), at(0)).unwrap();
+    peer.send(&name("asker2"), sized(20)).unwrap();
     peer.reply(link(1), down.clone());
     assert_eq!(kinds(&transmit(&mut peer, at(0))), [kind::SEND, kind::DOWN]);
     // a lane that cannot move holds it up for a second at most
     for n in 0..50 {
         let port = name(&format!("p{n}"));
-        peer.send(&port, sized(3 << 20), at(0)).ok();
+        peer.send(&port, sized(3 << 20)).ok();
     }
     transmit(&mut peer, at(0));
     peer.reply(link(1), down);

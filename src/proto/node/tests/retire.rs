@@ -62,10 +62,7 @@ impl Side {
     }
 
     fn send(&mut self, n: u64) {
-        let _ = self
-            .peer
-            .send(&name("p"), numbered(n, 0), self.now)
-            .unwrap();
+        let _ = self.peer.send(&name("p"), numbered(n, 0)).unwrap();
     }
 
     fn got(&self) -> Vec<u64> {
@@ -107,9 +104,9 @@ fn an_idle_link_ends_and_what_was_queued_meanwhile_goes_over_the_next() {
     let asked = pair.ask();
     // messages, monitors and calls after it wait, on the fast way too
     pair.a.send(2);
-    pair.a.peer.monitor(&name("p"), 1, pair.a.now);
-    pair.a.peer.monitor(&PortName::node_port(), 2, pair.a.now);
-    let call = pair.a.peer.call(&name("p"), numbered(3, 0), 3, pair.a.now);
+    pair.a.peer.monitor(&name("p"), 1);
+    pair.a.peer.monitor(&PortName::node_port(), 2);
+    let call = pair.a.peer.call(&name("p"), numbered(3, 0), 3);
     assert!(!call.unwrap().1.writer);
     assert_eq!(pair.a.transmit(usize::MAX), b"");
     // keepalive goes on
@@ -122,7 +119,7 @@ fn an_idle_link_ends_and_what_was_queued_meanwhile_goes_over_the_next() {
     assert_eq!(pair.b.read_all(), Err(CloseReason::Idle));
     // nor does the other side send anything from then on
     pair.b.send(2);
-    pair.b.peer.monitor(&name("p"), 1, pair.b.now);
+    pair.b.peer.monitor(&name("p"), 1);
     assert!(!kinds(&pair.b.transmit(usize::MAX)).contains(&kind::SEND));
     let (words, dial) = pair.b.end(CloseReason::Idle);
     assert!(dial, "there is something to send");
@@ -162,15 +159,15 @@ fn the_peer_says_stay_where_it_needs_the_link() {
     let needs: [(&str, Need); 6] = [
         ("a queued message", |b| b.send(7)),
         ("a monitor", |b| {
-            b.peer.monitor(&name("p"), 7, b.now);
+            b.peer.monitor(&name("p"), 7);
         }),
         ("a monitor on the node", |b| {
-            b.peer.monitor(&PortName::node_port(), 7, b.now);
+            b.peer.monitor(&PortName::node_port(), 7);
         }),
         ("it is kept", |b| b.peer.keep(true)),
         ("something for the database", |b| {
             let link = b.peer.link().unwrap();
-            b.peer.send_db(link, numbered(7, 0), b.now);
+            b.peer.send_db(link, numbered(7, 0));
         }),
         ("a loss that is not settled", |b| {
             let (port, count, text) = (name("x"), 1, "gone".to_owned());
@@ -203,22 +200,16 @@ fn who_needs_the_link_does_not_ask() {
     type Need = fn(&mut Pair);
     let needs: [(&str, Need); 4] = [
         ("a monitor", |pair| {
-            pair.a.peer.monitor(&PortName::node_port(), 7, pair.a.now);
+            pair.a.peer.monitor(&PortName::node_port(), 7);
         }),
         ("it is kept", |pair| pair.a.peer.keep(true)),
         ("a message that is held", |pair| {
             pair.b.ports.open("full", 0);
-            let now = pair.a.now;
-            let _ = pair
-                .a
-                .peer
-                .send(&name("full"), numbered(1, 0), now)
-                .unwrap();
+            let _ = pair.a.peer.send(&name("full"), numbered(1, 0)).unwrap();
             pair.rest();
         }),
         ("a call", |pair| {
-            let now = pair.a.now;
-            let called = pair.a.peer.call(&name("p"), numbered(1, 0), 1, now);
+            let called = pair.a.peer.call(&name("p"), numbered(1, 0), 1);
             called.unwrap();
             pair.rest();
         }),
@@ -236,12 +227,7 @@ fn who_needs_the_link_does_not_ask() {
     // what is held keeps the other side too from asking
     let mut pair = pair();
     pair.b.ports.open("full", 0);
-    let now = pair.a.now;
-    let _ = pair
-        .a
-        .peer
-        .send(&name("full"), numbered(1, 0), now)
-        .unwrap();
+    let _ = pair.a.peer.send(&name("full"), numbered(1, 0)).unwrap();
     pair.rest();
     pair.advance(10 * IDLE);
     pair.b.retire();
@@ -295,7 +281,7 @@ fn a_link_that_breaks_before_the_answer_is_lost_like_any_other() {
     let mut pair = pair();
     pair.b.wire = pair.ask();
     pair.a.send(1);
-    pair.a.peer.monitor(&name("p"), 1, pair.a.now);
+    pair.a.peer.monitor(&name("p"), 1);
     let reason = CloseReason::Transport("cut".into());
     assert_eq!(pair.a.peer.why(reason.clone(), false), reason);
     let lost = pair.a.close();
@@ -310,7 +296,7 @@ fn a_link_that_breaks_before_the_answer_is_lost_like_any_other() {
     assert_eq!(pair.a.got(), [1]);
     // the word that the link is idle, from a peer that was not asked
     let reason = CloseReason::from_wire(code::IDLE, "idle");
-    pair.b.peer.monitor(&name("p"), 1, pair.b.now);
+    pair.b.peer.monitor(&name("p"), 1);
     assert_eq!(pair.b.peer.why(reason.clone(), true), reason);
     let closed = pair.b.peer.close(&reason);
     assert_eq!(closed.fired.len(), 1);
@@ -391,19 +377,17 @@ fn what_makes_no_sense_closes_the_link() {
 #[test]
 fn a_monitor_on_a_port_that_was_asked_for_before_is_asked_for_anew() {
     let mut pair = pair();
-    let now = pair.a.now;
-    let (id, _) = pair.a.peer.monitor(&name("p"), 1, now);
+    let (id, _) = pair.a.peer.monitor(&name("p"), 1);
     pair.rest();
     // nothing monitors it any more, and the peer is not told
     assert!(pair.a.peer.unmonitor(&name("p"), id).0.is_some());
     for stays in [true, false] {
         pair.b.peer.keep(stays);
         pair.b.wire = pair.ask();
-        let now = pair.a.now;
         // taken back, and set again
-        let (id, _) = pair.a.peer.monitor(&name("p"), 2, now);
+        let (id, _) = pair.a.peer.monitor(&name("p"), 2);
         pair.a.peer.unmonitor(&name("p"), id);
-        let (id, _) = pair.a.peer.monitor(&name("p"), 3, now);
+        let (id, _) = pair.a.peer.monitor(&name("p"), 3);
         match pair.b.read_all() {
             Ok(()) => {
                 assert!(stays);
@@ -495,16 +479,16 @@ impl Cycle {
 
     fn step(&mut self, is_a: bool, op: &Op) {
         let (side, done, other) = self.sides(is_a);
-        let (now, link) = (side.now, side.peer.link());
+        let link = side.peer.link();
         match *op {
             Op::Send { padding } => {
                 let message = numbered(done.sent, padding);
-                if side.peer.send(&name("p"), message, now).is_ok() {
+                if side.peer.send(&name("p"), message).is_ok() {
                     done.sent += 1;
                 }
             }
             Op::Monitor => {
-                let (id, _) = side.peer.monitor(&name("p"), 0, now);
+                let (id, _) = side.peer.monitor(&name("p"), 0);
                 done.watches.push(id);
             }
             Op::Unmonitor => {
@@ -515,7 +499,7 @@ impl Cycle {
             Op::Keep(kept) => side.peer.keep(kept),
             Op::Db => {
                 if let Some(link) = link {
-                    side.peer.send_db(link, numbered(0, 2000), now);
+                    side.peer.send_db(link, numbered(0, 2000));
                 }
             }
             Op::Out { budget } => {
