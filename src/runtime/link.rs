@@ -17,7 +17,7 @@ use super::{
     links::LinkHandle,
     renew::{self, Measure},
     shared::{Shared, clean},
-    stream::{Outgoing, flush, read_batch, shrink},
+    stream::{Outgoing, flush, read_batch},
     transport::Stream,
 };
 use crate::proto::{
@@ -130,7 +130,6 @@ impl<P: NodePorts> Reader<'_, P> {
         // short ticks, so that a standstill at any time is noticed
         let tick = self.shared.limits.link_timeout / 4;
         let mut timer = pin!(sleep_until(Instant::now() + tick));
-        let mut came = 0;
         loop {
             let done = tokio::select! {
                 biased;
@@ -138,7 +137,6 @@ impl<P: NodePorts> Reader<'_, P> {
                 got = read_batch(stream, input) => match ended(got) {
                     Ok(count) => {
                         self.shared.counters.bytes_in.add(count as u64);
-                        came += count;
                         self.take(input)
                     }
                     Err(reason) => Err(reason),
@@ -150,7 +148,6 @@ impl<P: NodePorts> Reader<'_, P> {
                         self.stalled += late;
                     }
                     timer.as_mut().reset(Instant::now() + tick);
-                    shrink(input, std::mem::take(&mut came));
                     self.judge()
                 }
             };
@@ -382,6 +379,7 @@ impl<P: NodePorts> Writer<'_, P> {
         let cell = &self.handle.cell;
         loop {
             let now = self.shared.clock.now();
+            output.prepare();
             let (transmit, due, flushed) = {
                 let peer = &mut cell.lock().peer;
                 let transmit = peer.transmit(&mut output.bytes, WRITE_BYTES, now);
@@ -420,7 +418,7 @@ impl<P: NodePorts> Writer<'_, P> {
             if flushed && self.handle.is_flushing() {
                 return CloseReason::Shutdown;
             }
-            output.rest(now.mono, patience / 4);
+            output.rest();
             let until = due.map(|mono| self.shared.clock.instant(mono));
             tokio::select! {
                 () = cell.writer.notified() => {}

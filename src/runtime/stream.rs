@@ -1,6 +1,7 @@
 //! Reading and writing in batches, with a limit of time on the peer and not on this process.
 
 use std::{
+    cell::RefCell,
     future::{Future, poll_fn},
     io,
     pin::pin,
@@ -20,8 +21,16 @@ use super::driver::LATE;
 const READ_BYTES: usize = 64 << 10;
 /// When less room than this is left in the buffer, it is made anew.
 const ROOM_BYTES: usize = 16 << 10;
-/// What a link waits with on which little happens.
+/// What a link waits with, and what it keeps to write into.
 const SMALL_BYTES: usize = 2 << 10;
+/// A larger buffer, after a frame that was larger than most, is not kept.
+const SPARE_BYTES_MAX: usize = 256 << 10;
+
+thread_local! {
+    /// Large buffers, for whichever link of this thread is at work: one that waits has none, or many links that were
+    /// used at some time would keep one each.
+    static SPARE: RefCell<(Option<BytesMut>, Option<Vec<u8>>)> = const { RefCell::new((None, None)) };
+}
 
 /// Room for what comes next. A small buffer stays small while little comes.
 fn make_room(into: &mut BytesMut) {
@@ -34,22 +43,27 @@ fn make_room(into: &mut BytesMut) {
     if into.capacity() - into.len() >= enough {
         return;
     }
-    if !into.is_empty() {
+    if into.is_empty() {
+        if !into.try_reclaim(READ_BYTES) {
+            into.reserve(SMALL_BYTES);
+        }
+    } else if small && let Some(mut large) = SPARE.with_borrow_mut(|(spare, _)| spare.take()) {
+        large.extend_from_slice(into);
+        *into = large;
         into.reserve(READ_BYTES);
-    } else if !into.try_reclaim(READ_BYTES) {
-        into.reserve(SMALL_BYTES);
+    } else {
+        into.reserve(READ_BYTES);
     }
 }
 
-/// Whether a buffer is more than a link needs over which so much went since this was asked last.
-fn is_too_large(capacity: usize, went: usize) -> bool {
-    capacity > SMALL_BYTES && went < SMALL_BYTES
-}
-
-/// Gives back what a read buffer does not need while little comes; `came`: what came since this was last called.
-pub(super) fn shrink(input: &mut BytesMut, came: usize) {
-    if input.is_empty() && is_too_large(input.capacity(), came) {
-        *input = BytesMut::new();
+/// There is nothing to be read: gives back what is needed only at work.
+fn rest(into: &mut BytesMut) {
+    if into.is_empty() && into.capacity() > SMALL_BYTES {
+        let mut large = std::mem::take(into);
+        // what somebody still has a part of is of no use to others
+        if large.try_reclaim(READ_BYTES) && large.capacity() <= SPARE_BYTES_MAX {
+            SPARE.with_borrow_mut(|(spare, _)| *spare = Some(large));
+        }
     }
 }
 
@@ -66,7 +80,10 @@ pub(super) async fn read_batch(
                 Poll::Ready(Ok(0)) => break,
                 Poll::Ready(Ok(count)) => total += count,
                 Poll::Ready(Err(error)) if total == 0 => return Poll::Ready(Err(error)),
-                Poll::Pending if total == 0 => return Poll::Pending,
+                Poll::Pending if total == 0 => {
+                    rest(into);
+                    return Poll::Pending;
+                }
                 // it comes again next time
                 Poll::Ready(Err(_)) | Poll::Pending => break,
             }
@@ -91,21 +108,25 @@ pub(super) enum WriteError {
 pub(super) struct Outgoing {
     pub(super) bytes: Vec<u8>,
     written: usize,
-    /// What went out since the time beside it.
-    went: usize,
-    since: Duration,
 }
 
 impl Outgoing {
-    /// Nothing is to be written: gives back what the buffer does not need while little goes out. To be called now and
-    /// then; it looks at what went out in the last `period`.
-    pub(super) fn rest(&mut self, mono: Duration, period: Duration) {
-        if mono.saturating_sub(self.since) >= period {
-            if self.bytes.is_empty() && is_too_large(self.bytes.capacity(), self.went) {
-                self.bytes = Vec::new();
+    /// There may be something to write: has a large buffer at hand where one is spare.
+    pub(super) fn prepare(&mut self) {
+        if self.bytes.capacity() == 0
+            && let Some(spare) = SPARE.with_borrow_mut(|(_, spare)| spare.take())
+        {
+            self.bytes = spare;
+        }
+    }
+
+    /// Nothing is to be written: gives back what is needed only at work.
+    pub(super) fn rest(&mut self) {
+        if self.bytes.is_empty() && self.bytes.capacity() > SMALL_BYTES {
+            let large = std::mem::take(&mut self.bytes);
+            if large.capacity() <= SPARE_BYTES_MAX {
+                SPARE.with_borrow_mut(|(_, spare)| *spare = Some(large));
             }
-            self.went = 0;
-            self.since = mono;
         }
     }
 
@@ -125,7 +146,6 @@ impl Outgoing {
             self.written += count;
         }
         let count = self.bytes.len();
-        self.went += count;
         self.bytes.clear();
         self.written = 0;
         Ok(count)
@@ -168,8 +188,25 @@ mod tests {
 
     use super::*;
 
+    fn spare() -> (usize, usize) {
+        SPARE.with_borrow(|(input, output)| {
+            let input = input.as_ref().map_or(0, BytesMut::capacity);
+            (input, output.as_ref().map_or(0, Vec::capacity))
+        })
+    }
+
+    /// Nothing comes.
+    async fn wait(far: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) {
+        let mut read = pin!(read_batch(far, input));
+        poll_fn(|cx| {
+            assert!(read.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     #[tokio::test]
-    async fn buffers_are_large_while_much_goes_over_a_link_and_small_otherwise() {
+    async fn a_link_that_waits_has_a_small_buffer_and_one_at_work_a_large_one() {
         let (mut near, mut far) = duplex(1 << 20);
         let mut input = BytesMut::new();
         for _ in 0..100 {
@@ -178,35 +215,55 @@ mod tests {
             input.advance(100);
             assert!(input.capacity() <= SMALL_BYTES, "{}", input.capacity());
         }
-        // all that is there comes in one batch
-        for _ in 0..10 {
-            near.write_all(&[7; 60_000]).await.unwrap();
+        for n in 0..10 {
+            // all that is there comes in one batch
+            let data: Vec<u8> = (0..60_000_u32).map(|at| (at + n) as u8).collect();
+            near.write_all(&data).await.unwrap();
             assert_eq!(read_batch(&mut far, &mut input).await.unwrap(), 60_000);
-            input.advance(60_000);
+            assert_eq!(&*input, &*data);
+            input.advance(59_999);
+            wait(&mut far, &mut input).await;
+            assert_eq!(input.len(), 1, "what is not taken stays");
+            input.advance(1);
+            wait(&mut far, &mut input).await;
+            assert!(input.capacity() <= SMALL_BYTES, "{}", input.capacity());
+            assert!(spare().0 >= READ_BYTES);
         }
-        shrink(&mut input, 600_000);
-        near.write_all(&[7]).await.unwrap();
+        // what is still needed elsewhere is not used again
+        near.write_all(&[7; 60_000]).await.unwrap();
         read_batch(&mut far, &mut input).await.unwrap();
-        assert!(input.capacity() >= ROOM_BYTES);
-        shrink(&mut input, 1);
-        assert_eq!(&*input, [7], "what is not taken stays");
-        input.advance(1);
-        shrink(&mut input, 1);
-        assert_eq!(input.capacity(), 0);
+        let kept = input.split().freeze();
+        wait(&mut far, &mut input).await;
+        near.write_all(&[8; 60_000]).await.unwrap();
+        read_batch(&mut far, &mut input).await.unwrap();
+        assert!(kept.iter().all(|&byte| byte == 7));
+    }
 
-        let (second, patience) = (Duration::from_secs(1), Duration::from_secs(5));
-        let mut output = Outgoing::default();
-        output.bytes.extend([7; 60_000]);
-        output.write(&mut near, patience).await.unwrap();
-        output.rest(second, second);
-        assert!(output.bytes.capacity() >= 60_000, "it was needed just now");
-        output.rest(second * 3 / 2, second);
-        assert!(output.bytes.capacity() >= 60_000);
-        output.bytes.push(7);
-        output.rest(second * 2, second);
-        assert_eq!(output.bytes, [7], "what is to be written stays");
-        output.write(&mut near, patience).await.unwrap();
-        output.rest(second * 3, second);
-        assert_eq!(output.bytes.capacity(), 0);
+    #[tokio::test]
+    async fn a_writer_that_waits_has_no_large_buffer() {
+        let patience = Duration::from_secs(5);
+        let (mut near, mut far) = duplex(1 << 20);
+        let (mut one, mut other) = (Outgoing::default(), Outgoing::default());
+        for output in [&mut one, &mut other] {
+            output.prepare();
+            output.bytes.extend([7; 60_000]);
+            output.rest();
+            assert_eq!(output.bytes.len(), 60_000, "what is to be written stays");
+            output.write(&mut near, patience).await.unwrap();
+            output.rest();
+            assert_eq!(output.bytes.capacity(), 0);
+            assert!(spare().1 >= 60_000);
+        }
+        one.prepare();
+        assert!(one.bytes.is_empty() && one.bytes.capacity() >= 60_000);
+        other.prepare();
+        other.bytes.extend([8; 10]);
+        other.write(&mut near, patience).await.unwrap();
+        let mut came = BytesMut::new();
+        let mut total = 0;
+        while total < 120_010 {
+            total += read_batch(&mut far, &mut came).await.unwrap();
+        }
+        assert!(came.ends_with(&[7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8]));
     }
 }

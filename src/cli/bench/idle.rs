@@ -19,8 +19,8 @@ const PORTS: usize = 100_000;
 /// Nodes that are linked before the measurement begins, so that what is made once is made.
 const WARM: usize = 8;
 
-/// A link has given back by then what it needs only at work: two quarters of the link timeout, and a bit.
-const REST: Duration = Duration::from_secs(6);
+/// Until a link has nothing more to say of what went over it.
+const REST: Duration = Duration::from_secs(1);
 
 /// What waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
