@@ -6,5 +6,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    portmesh::cli::bench_main()
+    portmesh::cli::bench_main(std::env::args_os().skip(1))
 }

@@ -16,7 +16,10 @@ mod signals;
 mod throwaway;
 mod values;
 
-pub use self::{bench::bench_main, cert::main as cert_main};
+pub use self::{
+    bench::{NODE_COMMAND as BENCH_NODE, bench_main, spread},
+    cert::main as cert_main,
+};
 
 use std::{ffi::OsString, future::Future, process::ExitCode};
 

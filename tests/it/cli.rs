@@ -1,6 +1,6 @@
 //! The commands as they are installed: exit codes, both forms of output, certificates and secrets.
 
-mod bench;
+pub(crate) mod bench;
 mod ca;
 mod cert;
 mod config;

@@ -3,6 +3,7 @@
 
 mod api_shape;
 mod cli;
+mod compare;
 mod contract;
 mod db;
 mod demo;

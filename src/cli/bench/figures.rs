@@ -139,7 +139,7 @@ fn grouped(number: &Json) -> String {
 }
 
 /// Lowest, median and highest; NaN where there are none.
-pub(super) fn spread(values: &[f64]) -> (f64, f64, f64) {
+pub fn spread(values: &[f64]) -> (f64, f64, f64) {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);

@@ -13,6 +13,7 @@ use std::{ffi::OsString, process::ExitCode, time::Duration};
 use clap::ValueEnum;
 use serde_json::json;
 
+pub use self::figures::spread;
 pub(crate) use self::other::NodeArgs;
 use self::{pair::Stage, rows::Row};
 use super::{
@@ -22,19 +23,21 @@ use super::{
     signals::stop_signal,
 };
 
-/// No row takes longer than its time and this.
+/// No row takes longer than this and some times its time: rows of several parts take that for each.
 const PATIENCE: Duration = Duration::from_secs(120);
+const PARTS_MAX: u32 = 10;
 
 /// Measure messages, round trips, deaths, links and memory between two processes on this machine
 ///
 /// Starts this program again as the other process, with certificates of a throw-away CA (or a throw-away secret), and runs
-/// each row with a fresh pair of nodes over mutual TLS on loopback, with the default limits and the public API. Rates are those of the receiver,
-/// from the first message to the last; their value is the median of the rounds. Times are p50, with p99 beside it. CPU is that of all threads of a
-/// process for each message (for bulk: each kB), here (tx) and in the other process (rx): where a machine is shared it says more than a rate.
+/// each row with a fresh pair of nodes over mutual TLS on loopback, with the default limits and the public API. Rates of
+/// messages are those of the receiver, from the first message to the last, all others those of who asks; their value is the
+/// median of the rounds. Times are p50, with p99 beside it. CPU is that of all threads of a process for each message (for
+/// bulk: each kB), here (tx) and in the other process (rx): where a machine is shared it says more than a rate.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// What to measure [default: all]
+    /// What to measure: --list says what there is [default: all]
     #[arg(value_name = "ROW", hide_possible_values = true)]
     rows: Vec<Row>,
     /// Say which rows there are, and end
@@ -49,7 +52,8 @@ pub(crate) struct Args {
     /// How often each rate is measured; the value is the median
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// How long each row measures, all of its rounds together: 5, 1.5, 300ms. Rows of a fixed amount of work take what they take
+    /// How long each line of a row measures, all of its rounds together: 5, 1.5, 300ms. Fixed amounts of work take what they
+    /// take
     #[arg(long, value_name = "TIME", default_value = "2", value_parser = duration)]
     time: Duration,
     /// Threads of the runtime in each process: with 1 tokio's current-thread runtime [default: one for each core]
@@ -138,9 +142,10 @@ async fn all(stage: Stage, args: Args) -> Outcome {
         true => Row::value_variants(),
         false => &args.rows,
     };
+    let limit = args.time.saturating_mul(PARTS_MAX) + PATIENCE;
     for row in rows {
         for format in args.format.names().iter().take(row.formats()) {
-            let work = tokio::time::timeout(args.time + PATIENCE, row.run(&stage, format));
+            let work = tokio::time::timeout(limit, row.run(&stage, format));
             let doing = || format!("row {} in {format}", row.name());
             work.await
                 .or_exit_in(Exit::Timeout, doing())?
@@ -153,12 +158,12 @@ async fn all(stage: Stage, args: Args) -> Outcome {
     Ok(())
 }
 
-/// `cargo bench --bench mesh`: the rows with JSON lines.
+/// `cargo bench --bench mesh`: the rows with JSON lines. The arguments are those of the process.
 ///
 /// Names that are no rows are for other programs of benchmarks, which `cargo bench` hands them to as well.
 #[doc(hidden)]
-pub fn bench_main() -> ExitCode {
-    let given: Vec<OsString> = std::env::args_os().skip(1).collect();
+pub fn bench_main(given: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let given: Vec<OsString> = given.into_iter().collect();
     let again = given.iter().any(|arg| arg == NODE_COMMAND);
     let mut args: Vec<OsString> = vec!["portmesh".into()];
     if again {
@@ -191,4 +196,5 @@ pub fn bench_main() -> ExitCode {
 }
 
 /// The hidden subcommand of the other process.
-const NODE_COMMAND: &str = "bench-node";
+#[doc(hidden)]
+pub const NODE_COMMAND: &str = "bench-node";

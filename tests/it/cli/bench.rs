@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use crate::process::{Ended, portmesh};
 
 /// What each row prints, and in how many formats.
-const ROWS: &[(&str, &[&str], usize)] = &[
+pub(crate) const ROWS: &[(&str, &[&str], usize)] = &[
     ("idle", &["idle_port", "idle_node", "idle_link"], 1),
     (
         "small",
