@@ -174,7 +174,8 @@ pub(crate) async fn slow(authority: &Authority) -> Res {
     Ok(())
 }
 
-/// Ports that take nothing at all, each sent to until it is full, and a bulk transfer beside: round trips of another port.
+/// Ports that take nothing at all, each with a sender that never ends, and a port that takes megabytes: round trips of
+/// another port meanwhile.
 pub(crate) async fn stuck(authority: &Authority) -> Res {
     const PORTS: usize = 100;
     let two = Two::start(authority, "stuck").await?;
@@ -184,24 +185,42 @@ pub(crate) async fn stuck(authority: &Authority) -> Res {
     for (port, ..) in &ports {
         let (node, to) = (two.near.clone(), port.id().clone());
         work.spawn(async move {
-            // an eighth of the queue at most, so that it is never full of what cannot go
+            // whatever it takes, and then what there is room for
             let body = "x".repeat(1 << 10);
-            for n in 0..(2 << 20) / PORTS as u64 / 1024 + 10_000 {
-                if node.send(&to, ("n", n, &body)).is_err() {
-                    return;
-                }
+            for n in 0_u64.. {
+                let sent = node.send_wait(&to, ("n", n, &body));
+                sent.await.expect("it is sent");
                 tokio::task::yield_now().await;
             }
         });
     }
-    let (p50, p99) = two.trips(QUIET).await?;
-    let extra = [
-        ("p99_us", p99),
-        ("idle_p50_us", idle_p50),
-        ("idle_p99_us", idle_p99),
-        ("stuck", PORTS as f64),
-    ];
-    support::emit("round_trip_beside_stuck_ports", MODE, p50, "us_p50", &extra);
+    // until they are stuck
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = support::resident_bytes();
+    let told = |name: &str, (p50, p99): (f64, f64)| {
+        let extra = [
+            ("p99_us", p99),
+            ("idle_p50_us", idle_p50),
+            ("idle_p99_us", idle_p99),
+            ("stuck", PORTS as f64),
+            ("memory_since", support::resident_bytes() - before),
+        ];
+        support::emit(name, MODE, p50, "us_p50", &extra);
+    };
+    told("round_trip_beside_stuck_ports", two.trips(QUIET).await?);
+    let taken = Arc::new(AtomicU64::new(0));
+    let bulk = two.far.port().state(taken.clone()).on("n", count).open();
+    let (node, to) = (two.near.clone(), bulk.id().clone());
+    let filler = work.spawn(async move {
+        let body = "x".repeat(1 << 20);
+        for n in 0_u64.. {
+            let sent = node.send_wait(&to, ("n", n, &body));
+            sent.await.expect("it is sent");
+        }
+    });
+    told("round_trip_beside_stuck_and_bulk", two.trips(QUIET).await?);
+    assert!(taken.load(Ordering::Relaxed) > 0, "bulk goes on");
+    filler.abort();
     work.shutdown().await;
     drop(ports);
     two.end().await;

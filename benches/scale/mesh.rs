@@ -1,12 +1,13 @@
-//! Many nodes in one process, all of them global, so that each has a link with each other one.
+//! Many nodes in one process, three of them global, each with a link to each other one.
 
 use std::time::{Duration, Instant};
 
-use portmesh::Node;
+use portmesh::{Node, PortId};
 
 use super::{Authority, PATIENCE, Res, cpu_seconds, number, support};
 
 const NODES: u64 = 200;
+const GLOBALS: usize = 3;
 /// After how many nodes the cost of one more is told.
 const TOLD: [usize; 7] = [2, 10, 25, 50, 100, 150, 200];
 const MODE: &str = "tls1.3";
@@ -35,22 +36,32 @@ pub(crate) async fn run(authority: &Authority) -> Res {
     let count = nodes() as usize;
     let mut builders = Vec::new();
     for n in 0..count {
-        let builder = authority.builder(&format!("scale/g{n:03}"))?.global(true);
+        let global = n < GLOBALS;
+        let name = format!("scale/{}{n:03}", if global { 'g' } else { 'n' });
+        let builder = authority.builder(&name)?.global(global);
         builders.push(builder.trust_global("scale/g*".parse()?));
     }
     let before = support::resident_bytes();
     let began = Instant::now();
     let mut nodes: Vec<Node> = Vec::new();
+    let mut monitors = Vec::new();
     for (n, mut builder) in builders.into_iter().enumerate() {
-        if let Some(first) = nodes.first() {
-            builder = builder.seed(&first.listen_addrs()[0]);
+        for seed in nodes.iter().take(GLOBALS) {
+            builder = builder.seed(&seed.listen_addrs()[0]);
         }
         let (cpu, joined) = (cpu_seconds(), Instant::now());
-        nodes.push(builder.start().await?);
-        // linked with all others, and they with it
-        let all = || nodes.iter().all(|node| node.links().len() == n);
+        let node = builder.start().await?;
+        // as a program does that works with all of them
+        for other in &nodes {
+            let port = PortId::of_node(other.id().clone());
+            monitors.push(
+                node.monitor(&port)
+                    .call(|reason| eprintln!("lost: {reason}")),
+            );
+        }
+        nodes.push(node);
         let mut pause = Duration::from_millis(1);
-        while !all() {
+        while nodes.iter().any(|node| node.stats().mesh.links < n) {
             assert!(
                 joined.elapsed() < PATIENCE,
                 "node {n} is not linked with all"
@@ -80,6 +91,7 @@ pub(crate) async fn run(authority: &Authority) -> Res {
     ];
     support::emit("scale_all_linked", MODE, linked, "s", &extra);
     idle(&nodes, links, before).await;
+    drop(monitors);
     for node in nodes {
         node.shutdown(Duration::ZERO).await;
     }

@@ -258,9 +258,13 @@ impl Message {
         if format.is_cbor() {
             return Ok(self.to_cbor(limits)?.bytes);
         }
-        let mut out = Vec::new();
-        format.encode(&self.values(limits)?, &mut out)?;
-        Ok(out.into())
+        with_scratch(|out| {
+            let checked = self.checked.is_some() && self.format.is_cbor();
+            if !checked || !format.transcode(&self.bytes, out) {
+                format.encode(&self.values(limits)?, out)?;
+            }
+            Ok(Bytes::copy_from_slice(out))
+        })
     }
     /// Its first value, where that is a text. Reads no further, and copies nothing where the format allows it.
     ///
@@ -304,7 +308,12 @@ impl Message {
             };
             decode::cbor(reader, skip)
         } else {
-            decode::values(&self.list(limits)?, skip)
+            self.check_len(limits)?;
+            let made = with_scratch(|out| {
+                let done = self.format.to_cbor(&self.bytes, limits, out)?;
+                Ok::<_, DecodeError>(done.then(|| decode::cbor(cbor::Reader::new(out), skip)))
+            })?;
+            made.unwrap_or_else(|| decode::values(&self.list(limits)?, skip))
         }
     }
     /// The list of values itself.
@@ -318,6 +327,17 @@ impl Message {
             self.list(limits).map(Cow::into_owned)
         }
     }
+}
+
+/// Lends the thread's scratch buffer, empty. Who asks for it meanwhile gets another.
+fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut out = SCRATCH.take();
+    let made = work(&mut out);
+    if out.capacity() <= SCRATCH_MAX {
+        out.clear();
+        SCRATCH.set(out);
+    }
+    made
 }
 
 fn empty() -> EncodeError {

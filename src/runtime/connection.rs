@@ -22,7 +22,10 @@ use super::{
 };
 use crate::proto::{
     close::{CloseReason, code},
-    link::frame::{EarlyFrame, Frame, close_frame, take_early},
+    link::{
+        frame::{EarlyFrame, Frame, close_frame, take_early},
+        sink::FrameSink,
+    },
 };
 
 /// What the driver tells a connection.
@@ -140,7 +143,7 @@ async fn wait<P: NodePorts>(
             command = commands.recv() => match command {
                 Some(Command::Activate { tell, handle }) => {
                     if tell {
-                        Frame::Activate.encode(&mut io.output.bytes);
+                        Frame::Activate.encode(io.output.bytes.bytes());
                     }
                     return Ok(handle);
                 }
@@ -159,7 +162,7 @@ async fn wait<P: NodePorts>(
             && let Some(frame) = take_early(&mut io.input).map_err(CloseReason::from)?
         {
             match frame {
-                EarlyFrame::Ping(number) => Frame::Pong(number).encode(&mut io.output.bytes),
+                EarlyFrame::Ping(number) => Frame::Pong(number).encode(io.output.bytes.bytes()),
                 EarlyFrame::Pong(_) => {}
                 EarlyFrame::Activate => {
                     activated = true;
@@ -211,7 +214,7 @@ pub(super) fn ended(got: std::io::Result<usize>) -> Result<usize, CloseReason> {
 async fn part(mut io: Io, reason: &CloseReason) {
     let words = async {
         if let Some(close) = close_frame(reason) {
-            io.output.bytes.extend(close);
+            io.output.bytes.bytes().extend(close);
             io.output.write(&mut io.write, END_TIME).await?;
         }
         flush(&mut io.write, END_TIME).await?;

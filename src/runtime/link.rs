@@ -23,6 +23,7 @@ use super::{
 use crate::proto::{
     close::CloseReason,
     id::{PortId, PortName},
+    link::sink::FrameSink,
     node::{
         peer::{Fired, PeerFrame, Wake},
         session::{Reactions, Session, SessionParams},
@@ -96,7 +97,7 @@ pub(super) async fn run<P: NodePorts>(
     if end.reason == CloseReason::Shutdown && reader.session.idle_since().is_some() {
         let now = shared.clock.now();
         let peer = &mut handle.cell.lock().peer;
-        peer.last_words(facts.link, &mut io.output.bytes, now);
+        peer.last_words(facts.link, io.output.bytes.bytes(), now);
     }
     reader.session.close(&*shared.ports);
     shared.ports.link_down(facts.link);
@@ -379,7 +380,6 @@ impl<P: NodePorts> Writer<'_, P> {
         let cell = &self.handle.cell;
         loop {
             let now = self.shared.clock.now();
-            output.prepare();
             let (transmit, due, flushed) = {
                 let peer = &mut cell.lock().peer;
                 let transmit = peer.transmit(&mut output.bytes, WRITE_BYTES, now);
@@ -405,7 +405,7 @@ impl<P: NodePorts> Writer<'_, P> {
                 }
                 if output.bytes.capacity() > 4 * WRITE_BYTES {
                     // a frame that was larger than most
-                    output.bytes = Vec::new();
+                    output.bytes.shrink();
                 }
                 if transmit.more {
                     continue;
@@ -418,10 +418,11 @@ impl<P: NodePorts> Writer<'_, P> {
             if flushed && self.handle.is_flushing() {
                 return CloseReason::Shutdown;
             }
-            output.rest();
+            output.rest(now.mono, patience / 4);
             let until = due.map(|mono| self.shared.clock.instant(mono));
             tokio::select! {
-                () = cell.writer.notified() => {}
+                // senders that are ready to run add to what is written: a write a message costs forty times as much
+                () = cell.writer.notified() => pause().await,
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
             }
         }

@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
-    io,
+    io::{self, IoSlice},
     pin::pin,
     task::Poll,
     time::Duration,
@@ -16,20 +16,21 @@ use tokio::{
 };
 
 use super::driver::LATE;
+use crate::proto::link::sink::Spliced;
 
 /// What is read at once.
 const READ_BYTES: usize = 64 << 10;
 /// When less room than this is left in the buffer, it is made anew.
 const ROOM_BYTES: usize = 16 << 10;
-/// What a link waits with, and what it keeps to write into.
+/// What a link waits with.
 const SMALL_BYTES: usize = 2 << 10;
 /// A larger buffer, after a frame that was larger than most, is not kept.
 const SPARE_BYTES_MAX: usize = 256 << 10;
 
 thread_local! {
-    /// Large buffers, for whichever link of this thread is at work: one that waits has none, or many links that were
-    /// used at some time would keep one each.
-    static SPARE: RefCell<(Option<BytesMut>, Option<Vec<u8>>)> = const { RefCell::new((None, None)) };
+    /// A large buffer to read into, for whichever link of this thread is at work: one that waits has none, or many links
+    /// that were used at some time would keep one each.
+    static SPARE: RefCell<Option<BytesMut>> = const { RefCell::new(None) };
 }
 
 /// Room for what comes next. A small buffer stays small while little comes.
@@ -47,7 +48,7 @@ fn make_room(into: &mut BytesMut) {
         if !into.try_reclaim(READ_BYTES) {
             into.reserve(SMALL_BYTES);
         }
-    } else if small && let Some(mut large) = SPARE.with_borrow_mut(|(spare, _)| spare.take()) {
+    } else if small && let Some(mut large) = SPARE.with_borrow_mut(Option::take) {
         large.extend_from_slice(into);
         *into = large;
         into.reserve(READ_BYTES);
@@ -62,9 +63,14 @@ fn rest(into: &mut BytesMut) {
         let mut large = std::mem::take(into);
         // what somebody still has a part of is of no use to others
         if large.try_reclaim(READ_BYTES) && large.capacity() <= SPARE_BYTES_MAX {
-            SPARE.with_borrow_mut(|(spare, _)| *spare = Some(large));
+            SPARE.with_borrow_mut(|spare| *spare = Some(large));
         }
     }
+}
+
+/// Whether a buffer is more than a link needs over which so much went since this was asked last.
+fn is_too_large(capacity: usize, went: usize) -> bool {
+    capacity > SMALL_BYTES && went < SMALL_BYTES
 }
 
 /// Reads all that is there, about 64 KiB at most, waiting only for the first of it. 0: the end.
@@ -102,31 +108,29 @@ pub(super) enum WriteError {
     Slow(Duration),
 }
 
+/// Pieces of what is to be written that are handed on together.
+const SLICES_MAX: usize = 16;
+
 /// What is to be written, and how much of it has been: kept outside of the future, so that nothing is lost or written
 /// twice when that is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
-    pub(super) bytes: Vec<u8>,
-    written: usize,
+    pub(super) bytes: Spliced,
+    /// What went out since the time beside it.
+    went: usize,
+    since: Duration,
 }
 
 impl Outgoing {
-    /// There may be something to write: has a large buffer at hand where one is spare.
-    pub(super) fn prepare(&mut self) {
-        if self.bytes.capacity() == 0
-            && let Some(spare) = SPARE.with_borrow_mut(|(_, spare)| spare.take())
-        {
-            self.bytes = spare;
-        }
-    }
-
-    /// Nothing is to be written: gives back what is needed only at work.
-    pub(super) fn rest(&mut self) {
-        if self.bytes.is_empty() && self.bytes.capacity() > SMALL_BYTES {
-            let large = std::mem::take(&mut self.bytes);
-            if large.capacity() <= SPARE_BYTES_MAX {
-                SPARE.with_borrow_mut(|(_, spare)| *spare = Some(large));
+    /// Nothing is to be written: gives back what the buffer does not need while little goes out. To be called now and
+    /// then; it looks at what went out in the last `period`.
+    pub(super) fn rest(&mut self, mono: Duration, period: Duration) {
+        if mono.saturating_sub(self.since) >= period {
+            if self.bytes.is_empty() && is_too_large(self.bytes.capacity(), self.went) {
+                self.bytes.shrink();
             }
+            self.went = 0;
+            self.since = mono;
         }
     }
 
@@ -136,19 +140,24 @@ impl Outgoing {
         stream: &mut (impl AsyncWrite + Unpin),
         patience: Duration,
     ) -> Result<usize, WriteError> {
-        while let Some(rest) = self.bytes.get(self.written..)
-            && !rest.is_empty()
-        {
-            let count = patiently(patience, stream.write(rest)).await?;
+        let mut total = 0;
+        while !self.bytes.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut used = 0;
+            for (slice, piece) in slices.iter_mut().zip(self.bytes.pieces()) {
+                *slice = IoSlice::new(piece);
+                used += 1;
+            }
+            let slices = slices.get(..used).unwrap_or_default();
+            let count = patiently(patience, stream.write_vectored(slices)).await?;
             if count == 0 {
                 return Err(io::Error::from(io::ErrorKind::WriteZero).into());
             }
-            self.written += count;
+            self.bytes.advance(count);
+            total += count;
         }
-        let count = self.bytes.len();
-        self.bytes.clear();
-        self.written = 0;
-        Ok(count)
+        self.went += total;
+        Ok(total)
     }
 }
 
@@ -187,12 +196,10 @@ mod tests {
     use tokio::io::duplex;
 
     use super::*;
+    use crate::proto::link::sink::FrameSink;
 
-    fn spare() -> (usize, usize) {
-        SPARE.with_borrow(|(input, output)| {
-            let input = input.as_ref().map_or(0, BytesMut::capacity);
-            (input, output.as_ref().map_or(0, Vec::capacity))
-        })
+    fn spare() -> usize {
+        SPARE.with_borrow(|spare| spare.as_ref().map_or(0, BytesMut::capacity))
     }
 
     /// Nothing comes.
@@ -227,7 +234,7 @@ mod tests {
             input.advance(1);
             wait(&mut far, &mut input).await;
             assert!(input.capacity() <= SMALL_BYTES, "{}", input.capacity());
-            assert!(spare().0 >= READ_BYTES);
+            assert!(spare() >= READ_BYTES);
         }
         // what is still needed elsewhere is not used again
         near.write_all(&[7; 60_000]).await.unwrap();
@@ -240,30 +247,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_writer_that_waits_has_no_large_buffer() {
-        let patience = Duration::from_secs(5);
-        let (mut near, mut far) = duplex(1 << 20);
-        let (mut one, mut other) = (Outgoing::default(), Outgoing::default());
-        for output in [&mut one, &mut other] {
-            output.prepare();
-            output.bytes.extend([7; 60_000]);
-            output.rest();
-            assert_eq!(output.bytes.len(), 60_000, "what is to be written stays");
-            output.write(&mut near, patience).await.unwrap();
-            output.rest();
-            assert_eq!(output.bytes.capacity(), 0);
-            assert!(spare().1 >= 60_000);
-        }
-        one.prepare();
-        assert!(one.bytes.is_empty() && one.bytes.capacity() >= 60_000);
-        other.prepare();
-        other.bytes.extend([8; 10]);
-        other.write(&mut near, patience).await.unwrap();
-        let mut came = BytesMut::new();
-        let mut total = 0;
-        while total < 120_010 {
-            total += read_batch(&mut far, &mut came).await.unwrap();
-        }
-        assert!(came.ends_with(&[7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8]));
+    async fn a_write_buffer_is_kept_while_much_goes_out() {
+        let (mut near, _far) = duplex(1 << 20);
+        let (second, patience) = (Duration::from_secs(1), Duration::from_secs(5));
+        let mut output = Outgoing::default();
+        output.bytes.bytes().extend([7; 60_000]);
+        output.write(&mut near, patience).await.unwrap();
+        output.rest(second, second);
+        assert!(output.bytes.capacity() >= 60_000, "it was needed just now");
+        output.rest(second * 3 / 2, second);
+        assert!(output.bytes.capacity() >= 60_000);
+        output.bytes.bytes().push(7);
+        output.rest(second * 2, second);
+        assert_eq!(output.bytes.size(), 1, "what is to be written stays");
+        output.write(&mut near, patience).await.unwrap();
+        output.rest(second * 3, second);
+        assert_eq!(output.bytes.capacity(), 0);
     }
 }

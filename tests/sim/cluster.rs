@@ -16,6 +16,7 @@ use crate::{
     world::{Event, World},
 };
 
+pub mod crowd;
 mod faults;
 
 /// More than any run needs.
@@ -141,16 +142,21 @@ fn play(seed: u64, mutant: Mutant, corrupt: bool) -> Run {
 
 impl Cluster {
     fn play(&mut self) -> u64 {
+        self.play_until(self.start + plan::END, STEPS_MAX)
+    }
+
+    /// Lets happen what happens until then, in fewer steps than that.
+    fn play_until(&mut self, end: Duration, steps_max: u64) -> u64 {
         let mut steps = 0;
-        let end = self.start + plan::END;
-        while let Some(((at, _), event)) = self.w.queue.pop_first() {
-            if at > end {
+        while let Some(next) = self.w.queue.first_entry() {
+            if next.key().0 > end {
                 break;
             }
+            let ((at, _), event) = next.remove_entry();
             self.w.now = at;
             steps += 1;
             assert!(
-                steps < STEPS_MAX,
+                steps < steps_max,
                 "the run does not come to an end: {event:?}"
             );
             self.happen(event);

@@ -1,6 +1,7 @@
 //! A simulated mesh: whole nodes in virtual time, faults, and the contract checked on what happened.
 //!
 //! `PORTMESH_SIM_SEEDS` says how many seeds are played; `PORTMESH_SIM_SEED` plays one and prints its history.
+//! `PORTMESH_SIM_NODES` says how many nodes are in the runs of many: 1000 take minutes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -40,6 +41,13 @@ const MUTANT_SEEDS: u64 = 60;
 
 /// Seeds that are played with bytes changed.
 const CORRUPT_SEEDS: u64 = 40;
+
+/// Nodes in the runs of many, unless more are asked for.
+const CROWD: usize = 100;
+
+fn crowd_size() -> usize {
+    number("PORTMESH_SIM_NODES").map_or(CROWD, |nodes| nodes as usize)
+}
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -170,4 +178,15 @@ fn changed_bytes_harm_nothing_but_their_link() {
         refused += races::protocol_errors(&run);
     }
     assert!(refused > CORRUPT_SEEDS, "{refused}");
+}
+
+// M2 M5 M7 L1
+#[test]
+fn in_a_crowd_every_monitor_on_a_dead_node_fires_and_no_other() {
+    let nodes = crowd_size();
+    let crowd = cluster::crowd::run(nodes, 7);
+    println!("{nodes} nodes: {crowd:?}");
+    assert!(crowd.on_dead >= 2 * (nodes - 3) && crowd.on_living > crowd.on_dead);
+    // of which keepalives are most
+    assert!(crowd.steps < 250 * crowd.links as u64, "{crowd:?}");
 }

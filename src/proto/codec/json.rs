@@ -17,6 +17,10 @@ use crate::proto::{
     },
 };
 
+mod transcode;
+
+pub(crate) use transcode::{from_cbor, to_cbor};
+
 /// How many times longer than its CBOR form a message can be: empty bytes are one byte there and 14 here.
 pub(super) const EXPANSION_MAX: usize = 14;
 
@@ -233,8 +237,12 @@ impl<'a> Parser<'a> {
                 _ => Err(not_finite()),
             }
         } else {
-            let n = text.parse::<i128>().ok();
-            match n.and_then(|n| Int::try_from(n).ok()) {
+            // nearly all fit the first, and it is the quickest
+            let n = match text.parse::<i64>() {
+                Ok(n) => Some(n.into()),
+                Err(_) => text.parse::<u64>().ok().map(Int::from),
+            };
+            match n {
                 Some(n) => Ok(Value::Int(n)),
                 None => Err(DecodeError::new(
                     "an integer outside the range of i64 and u64",

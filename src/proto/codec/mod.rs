@@ -164,6 +164,24 @@ impl Format {
             Kind::Custom(codec) => codec.expansion_max(),
         }
     }
+    /// Appends a checked CBOR message in this format, without making values of it, where there is a way. `false`: nothing was
+    /// appended.
+    pub(crate) fn transcode(&self, cbor: &[u8], out: &mut Vec<u8>) -> bool {
+        matches!(self.0, Kind::Json) && matches!(json::from_cbor(cbor, out), Ok(true))
+    }
+    /// Checks a message in this format and appends its CBOR form, without making values of it, where there is a way. `false`:
+    /// there is none, and what was appended is of no use.
+    pub(crate) fn to_cbor(
+        &self,
+        bytes: &[u8],
+        limits: &Limits,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, DecodeError> {
+        match self.0 {
+            Kind::Json => json::to_cbor(bytes, limits, out),
+            _ => Ok(false),
+        }
+    }
     pub(crate) fn is_cbor(&self) -> bool {
         matches!(self.0, Kind::Cbor)
     }

@@ -322,6 +322,91 @@ fn every_half_is_read_and_written_as_ciborium_does() {
     }
 }
 
+/// What is taken of bytes that nobody has checked, by the pass that reads them.
+fn read_unchecked<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    Message::from_wire(bytes.to_vec().into(), Format::cbor()).decode(&Limits::default())
+}
+
+fn has_map(value: &Value) -> bool {
+    match value {
+        Value::Map(_) => true,
+        Value::List(list) => list.iter().any(has_map),
+        _ => false,
+    }
+}
+
+/// Some of its bytes changed, left out or put in twice.
+fn damage(bytes: &mut Vec<u8>, at: usize, what: u8, byte: u8) {
+    let at = at % bytes.len().max(1);
+    match what % 4 {
+        0 if at < bytes.len() => bytes[at] = byte,
+        1 => bytes.insert(at, byte),
+        2 if at < bytes.len() => drop(bytes.remove(at)),
+        _ => bytes.truncate(at),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    // P3 P4 P7
+    #[test]
+    fn bytes_that_are_checked_while_they_are_read_are_refused_as_by_the_scan(
+        message in vec(value(), 0..5), at in any::<usize>(), what in 0..5u8, byte in any::<u8>(),
+    ) {
+        let mut bytes = encode(&Format::cbor(), &message);
+        if what < 4 {
+            damage(&mut bytes, at, what, byte);
+        }
+        let scanned = cbor::scan(&bytes, &Limits::default());
+        let read = read_unchecked::<Raw>(&bytes);
+        prop_assert_eq!(read.is_ok(), scanned.is_ok(), "{:?} {:?}", read, scanned);
+        if scanned.is_err() {
+            // whatever type is asked for, and however little of the message it looks at
+            prop_assert!(read_unchecked::<serde::de::IgnoredAny>(&bytes).is_err());
+            prop_assert!(read_unchecked::<(Value, Value)>(&bytes).is_err());
+            prop_assert!(read_unchecked::<(u64, String)>(&bytes).is_err());
+            prop_assert!(read_unchecked::<(Option<i64>, serde::de::IgnoredAny)>(&bytes).is_err());
+            prop_assert!(read_unchecked::<(String, bytes::Bytes, f64)>(&bytes).is_err());
+        }
+    }
+
+    // P7
+    #[test]
+    fn json_is_the_same_with_and_without_values_in_between(message in vec(value(), 1..5)) {
+        let limits = Limits::default();
+        let cbor = Message::encode(&Raw(message.clone()), &limits).unwrap();
+        let json = cbor.in_format(&Format::json(), &limits).unwrap();
+        let expected = encode(&Format::json(), &message);
+        prop_assert_eq!(&json[..], &expected[..]);
+        let mut back = Vec::new();
+        let done = Format::json().to_cbor(&json, &limits, &mut back).unwrap();
+        prop_assert_eq!(done, !message.iter().any(has_map));
+        if done {
+            prop_assert_eq!(&back[..], &cbor.bytes()[..]);
+        }
+    }
+
+    // P3 P4 P7
+    #[test]
+    fn json_that_is_no_message_is_refused_with_and_without_values_in_between(
+        message in vec(value(), 0..5), at in any::<usize>(), what in 0..4u8, byte in any::<u8>(),
+    ) {
+        let limits = Limits::default();
+        let mut bytes = encode(&Format::json(), &message);
+        damage(&mut bytes, at, what, byte);
+        let values = decode(&Format::json(), &bytes);
+        let mut cbor = Vec::new();
+        match (Format::json().to_cbor(&bytes, &limits, &mut cbor), values) {
+            // there is a map: the values decide
+            (Ok(false), _) => {}
+            (Ok(true), Ok(values)) => prop_assert_eq!(exact(&Format::cbor().decode(&cbor, &limits).unwrap()), exact(&values)),
+            (Err(_), Err(_)) => {}
+            (json, values) => prop_assert!(false, "{json:?} {values:?}"),
+        }
+    }
+}
+
 /// What is wrong with a length is seen without waiting for, or reserving, what it claims.
 // P7
 #[test]

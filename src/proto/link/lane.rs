@@ -11,6 +11,7 @@ use super::{
     FRAME_COST,
     frame::{Frame, LENGTH_BYTES, kind},
     outbound::Waiting,
+    sink::FrameSink,
     window::{LaneIndex, Share},
 };
 use crate::proto::{
@@ -184,9 +185,10 @@ impl Partial {
         &mut self,
         lane: u32,
         frame_bytes_max: usize,
-        out: &mut Vec<u8>,
+        sink: &mut dyn FrameSink,
     ) -> (usize, bool) {
-        let start = out.len();
+        let start = sink.size();
+        let out = sink.bytes();
         let first = self.at == 0;
         let fields = if first { 1 + 4 + 8 } else { 1 + 4 };
         let room = frame_bytes_max.saturating_sub(LENGTH_BYTES + fields).max(1);
@@ -207,11 +209,9 @@ impl Partial {
             out.extend_from_slice(part);
         }
         let from = self.at.max(split) - split;
-        if let Some(part) = self.payload.get(from..end.max(split) - split) {
-            out.extend_from_slice(part);
-        }
+        sink.put_payload(&self.payload, from..end.max(split) - split);
         self.at = end;
-        (out.len() - start, end == self.total())
+        (sink.size() - start, end == self.total())
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod keepalive;
 pub(crate) mod lane;
 pub(crate) mod outbound;
 pub(crate) mod reassembly;
+pub mod sink;
 pub(crate) mod window;
 
 /// Names one connection or link within this node, for its whole life: never used twice. A link is one epoch (M6).

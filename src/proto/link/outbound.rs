@@ -22,6 +22,7 @@ use crate::proto::{
     codec::Format,
     id::PortName,
     limits::{Limits, Now},
+    link::sink::FrameSink,
     message::Message,
 };
 
@@ -447,11 +448,12 @@ impl Outbound {
 }
 
 /// Appends one whole frame.
-fn write(out: &mut Vec<u8>, port: &PortName, item: &Item, inner: usize, now: Duration) {
-    out.reserve(inner + LENGTH_BYTES);
+fn write(sink: &mut dyn FrameSink, port: &PortName, item: &Item, inner: usize, now: Duration) {
+    let out = sink.bytes();
+    let payload = item.payload().map(Message::bytes);
     out.extend_from_slice(&(inner as u32).to_be_bytes());
     item.encode_head(port, now, out);
-    if let Some(message) = item.payload() {
-        out.extend_from_slice(message.bytes());
+    if let Some(payload) = payload {
+        sink.put_payload(payload, 0..payload.len());
     }
 }

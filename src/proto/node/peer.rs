@@ -19,6 +19,7 @@ use crate::proto::{
         keepalive::Keepalive,
         lane::Item,
         outbound::{Outbound, Terms},
+        sink::FrameSink,
         window::Lie,
     },
     message::{Message, Reason},
@@ -244,9 +245,9 @@ impl<W> Peer<W> {
         wake
     }
 
-    /// Appends at most about `budget` bytes of frames to `buf`, control frames first.
-    pub fn transmit(&mut self, buf: &mut Vec<u8>, budget: usize, now: Now) -> Transmit {
-        let sent = self.out.transmit(buf, budget, now);
+    /// Appends at most about `budget` bytes of frames to `sink`, control frames first.
+    pub fn transmit(&mut self, sink: &mut dyn FrameSink, budget: usize, now: Now) -> Transmit {
+        let sent = self.out.transmit(sink, budget, now);
         self.is_writer_awake = sent.more;
         Transmit {
             more: sent.more,

@@ -20,11 +20,7 @@ pub(crate) fn write(value: &Value, out: &mut impl Write) -> fmt::Result {
         // The shortest text that reads back as the same number, always with a point or an exponent.
         Value::Float(it) => write!(out, "{it:?}"),
         Value::Text(it) => write_text(it, out),
-        Value::Bytes(it) => {
-            write!(out, "{{\"{BYTES_KEY}\":\"")?;
-            write_base64(it, out)?;
-            out.write_str("\"}")
-        }
+        Value::Bytes(it) => write_bytes(it, out),
         Value::List(list) => write_list(list, out),
         Value::Map(map) => {
             out.write_char('{')?;
@@ -57,6 +53,12 @@ pub(crate) fn write_list(list: &[Value], out: &mut impl Write) -> fmt::Result {
     out.write_char(']')
 }
 
+pub(crate) fn write_bytes(bytes: &[u8], out: &mut impl Write) -> fmt::Result {
+    write!(out, "{{\"{BYTES_KEY}\":\"")?;
+    write_base64(bytes, out)?;
+    out.write_str("\"}")
+}
+
 fn write_base64(bytes: &[u8], out: &mut impl Write) -> fmt::Result {
     // In pieces of whole groups of three, so that no second copy of long bytes is made.
     for piece in bytes.chunks(3 * 1024) {
@@ -65,9 +67,13 @@ fn write_base64(bytes: &[u8], out: &mut impl Write) -> fmt::Result {
     Ok(())
 }
 
-fn write_text(text: &str, out: &mut impl Write) -> fmt::Result {
+pub(crate) fn write_text(text: &str, out: &mut impl Write) -> fmt::Result {
     out.write_char('"')?;
     let mut plain = text;
+    if is_plain(text) {
+        out.write_str(text)?;
+        return out.write_char('"');
+    }
     while let Some(at) = plain.find(|c: char| matches!(c, '"' | '\\') || c.is_control()) {
         let (before, rest) = plain.split_at(at);
         out.write_str(before)?;
@@ -85,4 +91,10 @@ fn write_text(text: &str, out: &mut impl Write) -> fmt::Result {
     }
     out.write_str(plain)?;
     out.write_char('"')
+}
+
+/// Whether nothing in it needs a second look, as in most texts: only printable ASCII, without quotes and backslashes.
+fn is_plain(text: &str) -> bool {
+    text.bytes()
+        .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
 }

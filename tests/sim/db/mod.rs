@@ -18,6 +18,7 @@ use self::{
 };
 use crate::{number, rng::Rng};
 
+mod crowd;
 mod faults;
 mod history;
 mod invariants;
@@ -210,4 +211,18 @@ fn db_each_mutant_is_caught_by_the_invariant_that_is_named_for_it() {
         .iter()
         .filter(|line| !mutants::MUTANTS.iter().any(|(_, by)| by == *line));
     assert_eq!(bare.count(), 0);
+}
+
+// L3 R3 R4 R8
+#[test]
+fn db_all_of_a_crowd_learn_of_all_and_of_a_death() {
+    let nodes = crate::crowd_size();
+    let crowd = crowd::run(nodes, 7);
+    println!("{nodes} nodes: {crowd:?}");
+    // what nobody needs to hear is not said
+    assert!(crowd.steps < 1_000 * nodes as u64, "{crowd:?}");
+    assert!(
+        0 < crowd.quiet_bytes && crowd.quiet_bytes < crowd.bytes / 4,
+        "{crowd:?}"
+    );
 }

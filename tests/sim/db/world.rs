@@ -338,7 +338,7 @@ impl World {
         };
         self.now = self.now.max(at);
         self.steps += 1;
-        if self.steps > STEPS_MAX {
+        if self.steps > STEPS_MAX.max(1_000 * self.hosts.len() as u64) {
             self.broken("quiescence", "it does not come to rest".to_owned());
             return false;
         }

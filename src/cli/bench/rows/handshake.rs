@@ -45,7 +45,7 @@ pub(in super::super) async fn run(stage: &Stage, format: &'static str) -> Outcom
             rates.push(count as f64 / began.elapsed().as_secs_f64());
             links += count;
         }
-        let line = Line::of_rounds(format!("nodes_{at_once}_at_once"), &rates, "node/s");
+        let line = Line::of_rounds(format!("nodes_{at_once}_at_once"), &rates, "link/s");
         let line = line.with_all(load.stop(links as f64));
         stage.tell(&pair.line(line));
         pair.end().await;

@@ -160,6 +160,15 @@ pub(crate) fn put(out: &mut Vec<u8>, kind: u8, number: u64) {
     }
 }
 
+/// Appends an integer.
+pub(crate) fn put_int(out: &mut Vec<u8>, n: Int) {
+    match u64::try_from(n) {
+        Ok(n) => put(out, UNSIGNED, n),
+        // -1 - n, for an n below 0: its bits inverted.
+        Err(_) => put(out, NEGATIVE, !i64::try_from(n).unwrap_or(-1) as u64),
+    }
+}
+
 /// Appends a float in the shortest form that is exactly the same number.
 pub(crate) fn put_float(out: &mut Vec<u8>, float: f64) {
     let single = float as f32;

@@ -4,7 +4,7 @@
 //! the shortest float that is exactly the same number. What we read may have longer heads and floats, but no
 //! indefinite lengths, no tags, no `undefined` or other simple values, no keys that are not text, no key twice.
 
-mod head;
+pub(crate) mod head;
 mod key;
 mod read;
 mod scan;

@@ -47,14 +47,7 @@ impl Writer {
             return refuse("an integer outside the range of i64 and u64");
         };
         self.budget.count()?;
-        match u64::try_from(n) {
-            Ok(n) => head::put(&mut self.out, head::UNSIGNED, n),
-            // -1 - n, for an n below 0: its bits inverted.
-            Err(_) => match i64::try_from(n) {
-                Ok(n) => head::put(&mut self.out, head::NEGATIVE, !n as u64),
-                Err(_) => return refuse("an integer outside the range of i64 and u64"),
-            },
-        }
+        head::put_int(&mut self.out, n);
         Ok(())
     }
     fn simple(&mut self, byte: u8) -> Result<(), EncodeError> {

@@ -8,6 +8,7 @@ use crate::proto::{
     link::{
         frame::{Frame, LENGTH_BYTES},
         lane::{self, Entry, Item, Partial, Place},
+        sink::FrameSink,
         window::LaneIndex,
     },
 };
@@ -31,8 +32,9 @@ impl Outbound {
     }
 
     /// Appends about `budget` bytes of frames.
-    pub(crate) fn transmit(&mut self, buf: &mut Vec<u8>, budget: usize, now: Now) -> Sent {
-        let start = buf.len();
+    pub(crate) fn transmit(&mut self, sink: &mut dyn FrameSink, budget: usize, now: Now) -> Sent {
+        let start = sink.size();
+        let buf = sink.bytes();
         if self.terms.is_none() {
             return Sent::default();
         }
@@ -49,20 +51,20 @@ impl Outbound {
         if std::mem::take(&mut self.is_lane_ready) {
             self.last_lane = now.mono;
         }
-        while !self.is_quiet && buf.len() - start < budget {
+        while !self.is_quiet && sink.size() - start < budget {
             let Some(index) = self.ring.pop_front() else {
                 break;
             };
-            self.serve(index, buf, now);
+            self.serve(index, sink, now);
             self.admit();
             self.last_lane = now.mono;
         }
-        self.downs.transmit(buf, now);
+        self.downs.transmit(sink.bytes(), now);
         if let Some(terms) = &mut self.terms {
-            if buf.len() > start {
+            if sink.size() > start {
                 terms.keepalive.sent(now.mono);
             } else if terms.keepalive.ping(now.mono) {
-                Frame::Ping(now.mono.as_nanos() as u64).encode(buf);
+                Frame::Ping(now.mono.as_nanos() as u64).encode(sink.bytes());
             }
         }
         Sent {
@@ -130,7 +132,7 @@ impl Outbound {
     }
 
     /// One turn of one lane.
-    fn serve(&mut self, index: LaneIndex, buf: &mut Vec<u8>, now: Now) {
+    fn serve(&mut self, index: LaneIndex, sink: &mut dyn FrameSink, now: Now) {
         let (Some(terms), Some(lane)) = (&self.terms, self.lanes.get(index)) else {
             return;
         };
@@ -141,7 +143,7 @@ impl Outbound {
         lane.place = Place::Idle;
         lane.deficit = lane.deficit.min(0) + terms.frame_bytes_max as i64;
         loop {
-            let step = self.serve_one(index, buf, now);
+            let step = self.serve_one(index, sink, now);
             let Some(lane) = self.lanes.get(index) else {
                 return;
             };
@@ -169,12 +171,12 @@ impl Outbound {
     }
 
     /// One frame of one lane.
-    fn serve_one(&mut self, index: LaneIndex, buf: &mut Vec<u8>, now: Now) -> Step {
+    fn serve_one(&mut self, index: LaneIndex, sink: &mut dyn FrameSink, now: Now) -> Step {
         let (Some(terms), Some(lane)) = (&self.terms, self.lanes.get(index)) else {
             return Step::Nothing;
         };
         if let Some(partial) = &mut lane.partial {
-            let (bytes, last) = partial.encode_next(index, terms.frame_bytes_max, buf);
+            let (bytes, last) = partial.encode_next(index, terms.frame_bytes_max, sink);
             if last {
                 self.end_partial(index);
             }
@@ -227,7 +229,7 @@ impl Outbound {
             });
         }
         if whole {
-            write(buf, &lane.port, &entry.item, inner, now.mono);
+            write(sink, &lane.port, &entry.item, inner, now.mono);
             self.window.sent(index, cost, entry.item.counts());
             self.pop(index);
             return Step::Sent(inner + LENGTH_BYTES);
@@ -235,7 +237,7 @@ impl Outbound {
         let mut head = Vec::with_capacity(inner - payload_len);
         entry.item.encode_head(&lane.port, now.mono, &mut head);
         self.begin_partial(index, head);
-        self.serve_one(index, buf, now)
+        self.serve_one(index, sink, now)
     }
 
     /// Takes the first item out of its lane: it is out, or will never be.
