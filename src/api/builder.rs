@@ -35,6 +35,7 @@ use crate::{
     runtime::{
         db::{DbConfig, DbHost},
         entropy,
+        events::EventSender,
         mesh::{Mesh, MeshConfig},
         policy::PolicyHandle,
         registered::Registered,
@@ -296,7 +297,7 @@ impl NodeBuilder {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn start(self) -> Result<Node, StartError> {
-        self.start_with_events().await.map(|(node, _)| node)
+        self.begin(false).await.map(|(node, _)| node)
     }
 
     /// Starts the node, and listens to all that happens to it from its beginning: [`Node::events`] tells what happens from
@@ -315,7 +316,13 @@ impl NodeBuilder {
     ///
     /// # Panics
     /// As [`Self::start`].
-    pub async fn start_with_events(mut self) -> Result<(Node, Events), StartError> {
+    pub async fn start_with_events(self) -> Result<(Node, Events), StartError> {
+        let (node, events) = self.begin(true).await?;
+        let events = events.unwrap_or_else(|| node.events());
+        Ok((node, events))
+    }
+
+    async fn begin(mut self, listen: bool) -> Result<(Node, Option<Events>), StartError> {
         service::check(&self.services, &self.functions)?;
         let services = std::mem::take(&mut self.services);
         let limits = self.limits.take().unwrap_or_default();
@@ -345,7 +352,11 @@ impl NodeBuilder {
             registered: registered.clone(),
             functions: std::mem::take(&mut self.functions),
         });
-        let mut events = Events::new(registry.events(), None);
+        let of_mesh = EventSender::default();
+        let events = listen.then(|| {
+            let mesh = has_mesh.then(|| of_mesh.subscribe());
+            Events::new(registry.events(), mesh)
+        });
         let db = DbHost::new(
             DbConfig {
                 node: name.clone(),
@@ -384,9 +395,9 @@ impl NodeBuilder {
                 features: Vec::new(),
                 global: self.global,
                 directory: Some(db.clone()),
+                events: of_mesh,
             };
             let mesh = Mesh::start(config, registry.clone()).await?;
-            events.also(mesh.first_events());
             node.inner().set_mesh(mesh.clone());
             db.attach(&mesh);
             #[cfg(feature = "tls")]

@@ -6,8 +6,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::broadcast;
-
 #[cfg(feature = "config")]
 use super::policy::PolicyError;
 use super::{
@@ -20,7 +18,7 @@ use super::{
 use crate::proto::policy::Policy;
 use crate::{
     proto::handshake::Secrets,
-    runtime::transport::Transport,
+    runtime::{events::EventSender, transport::Transport},
     transport::tls::{
         FileError, Identity, IdentityError, ReplaceError, SecretSourceError, TlsTransport, crl_text,
     },
@@ -226,7 +224,7 @@ fn tell(error: &ReloadError) {
 }
 
 /// Rereads files when they change, and warns before the certificate expires, until the node ends.
-pub(super) async fn watch(node: Weak<NodeInner>, events: broadcast::Sender<NodeEvent>) {
+pub(super) async fn watch(node: Weak<NodeInner>, events: EventSender) {
     let mut told = Told::default();
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -239,8 +237,7 @@ pub(super) async fn watch(node: Weak<NodeInner>, events: broadcast::Sender<NodeE
             && let Some(left) = told.warning(&identity, SystemTime::now())
         {
             warn(&identity, left);
-            // nobody may be listening
-            let _ = events.send(NodeEvent::Expires {
+            events.send(NodeEvent::Expires {
                 expires: identity.not_after(),
             });
         }

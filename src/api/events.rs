@@ -1,7 +1,10 @@
 //! What a node tells of its mesh.
 
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use std::sync::Arc;
 
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::runtime::events::EventReceiver;
 pub use crate::runtime::events::{LinkInfo, MeshStats, NodeEvent};
 
 /// Events of a node, as they come: [`Node::events`](super::node::Node::events).
@@ -16,21 +19,16 @@ pub use crate::runtime::events::{LinkInfo, MeshStats, NodeEvent};
 /// ```
 #[derive(Debug)]
 pub struct Events {
-    local: Option<Receiver<NodeEvent>>,
-    mesh: Option<Receiver<NodeEvent>>,
+    local: Option<EventReceiver>,
+    mesh: Option<EventReceiver>,
 }
 
 impl Events {
-    pub(crate) fn new(local: Receiver<NodeEvent>, mesh: Option<Receiver<NodeEvent>>) -> Self {
+    pub(crate) fn new(local: EventReceiver, mesh: Option<EventReceiver>) -> Self {
         Events {
             local: Some(local),
             mesh,
         }
-    }
-
-    /// Those of the mesh too.
-    pub(super) fn also(&mut self, mesh: Option<Receiver<NodeEvent>>) {
-        self.mesh = mesh;
     }
 
     /// The next one; `None` when the node is gone. A listener that falls behind loses the oldest ones.
@@ -46,7 +44,7 @@ impl Events {
                 },
             };
             match received {
-                Ok(event) => return Some(event),
+                Ok(event) => return Some(Arc::unwrap_or_clone(event)),
                 Err(RecvError::Lagged(count)) => {
                     tracing::warn!(count, "a listener to events was too slow and lost some");
                 }

@@ -13,12 +13,16 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{Notify, broadcast, oneshot, watch},
+    sync::{Notify, oneshot, watch},
 };
 
 use self::told::Told;
 use super::{
-    DbLinks, NodePorts, clock::Clock, events::NodeEvent, mesh::Mesh, policy::PolicyHandle,
+    DbLinks, NodePorts,
+    clock::Clock,
+    events::{EventSender, NodeEvent},
+    mesh::Mesh,
+    policy::PolicyHandle,
     registered::Registered,
 };
 use crate::proto::{
@@ -124,7 +128,7 @@ pub struct DbHost {
     timer: Arc<Notify>,
     synced: watch::Sender<bool>,
     home: watch::Sender<Option<NodeId>>,
-    events: broadcast::Sender<NodeEvent>,
+    events: EventSender,
     told: Told<Output>,
     runtime: Handle,
 }
@@ -142,7 +146,7 @@ impl DbHost {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(config: DbConfig, events: broadcast::Sender<NodeEvent>) -> Arc<Self> {
+    pub fn new(config: DbConfig, events: EventSender) -> Arc<Self> {
         Arc::new_cyclic(|me| DbHost {
             me: me.clone(),
             config,
@@ -384,7 +388,6 @@ impl DbHost {
             | Output::AnswerDenied(..)
             | Output::Written(..) => return,
         };
-        // nobody may listen
-        let _ = self.events.send(event);
+        self.events.send(event);
     }
 }

@@ -159,8 +159,8 @@ impl Registry {
             return;
         }
         self.lost.fetch_add(count, Ordering::Relaxed);
-        if self.events.receiver_count() > 0 {
-            let _ = self.events.send(NodeEvent::Undelivered {
+        if self.events.has_listeners() {
+            self.events.send(NodeEvent::Undelivered {
                 to: to.clone(),
                 count,
                 reason: why.to_owned(),

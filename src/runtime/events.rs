@@ -1,7 +1,7 @@
 //! What a mesh tells those who want to know: events, counters, and its links as they are now.
 
 use std::{
-    sync::PoisonError,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -116,16 +116,43 @@ pub enum NodeEvent {
     },
 }
 
-impl<P: NodePorts> Mesh<P> {
-    /// What happens from now on.
-    pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
-        self.shared.events.subscribe()
+/// Events that a listener may lag behind.
+const EVENTS_MAX: usize = 1024;
+
+/// What listeners hear.
+pub type EventReceiver = broadcast::Receiver<Arc<NodeEvent>>;
+
+/// Where it is told what happens. Clones tell the same listeners. It takes no memory before somebody listens: most nodes
+/// are never asked.
+#[derive(Debug, Clone, Default)]
+pub struct EventSender(Arc<OnceLock<broadcast::Sender<Arc<NodeEvent>>>>);
+
+impl EventSender {
+    /// What is told from now on.
+    pub fn subscribe(&self) -> EventReceiver {
+        let sender = self.0.get_or_init(|| broadcast::Sender::new(EVENTS_MAX));
+        sender.subscribe()
     }
 
-    /// What has happened since the mesh was started, and happens from now on; `None` when asked again.
-    pub fn first_events(&self) -> Option<broadcast::Receiver<NodeEvent>> {
-        let first = self.shared.first_events.lock();
-        first.unwrap_or_else(PoisonError::into_inner).take()
+    /// Whether anybody listens.
+    pub fn has_listeners(&self) -> bool {
+        let sender = self.0.get();
+        sender.is_some_and(|sender| sender.receiver_count() > 0)
+    }
+
+    /// Tells it to those who listen now.
+    pub fn send(&self, event: NodeEvent) {
+        if let Some(sender) = self.0.get() {
+            // they may have gone
+            let _ = sender.send(Arc::new(event));
+        }
+    }
+}
+
+impl<P: NodePorts> Mesh<P> {
+    /// What happens from now on.
+    pub fn events(&self) -> EventReceiver {
+        self.shared.events.subscribe()
     }
 }
 

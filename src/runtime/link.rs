@@ -17,7 +17,7 @@ use super::{
     links::LinkHandle,
     renew::{self, Measure},
     shared::{Shared, clean},
-    stream::{Outgoing, flush, read_batch, shrink},
+    stream::{Outgoing, flush, read_batch},
     transport::Stream,
 };
 use crate::proto::{
@@ -131,7 +131,6 @@ impl<P: NodePorts> Reader<'_, P> {
         // short ticks, so that a standstill at any time is noticed
         let tick = self.shared.limits.link_timeout / 4;
         let mut timer = pin!(sleep_until(Instant::now() + tick));
-        let mut came = 0;
         loop {
             let done = tokio::select! {
                 biased;
@@ -139,7 +138,6 @@ impl<P: NodePorts> Reader<'_, P> {
                 got = read_batch(stream, input) => match ended(got) {
                     Ok(count) => {
                         self.shared.counters.bytes_in.add(count as u64);
-                        came += count;
                         self.take(input)
                     }
                     Err(reason) => Err(reason),
@@ -151,7 +149,6 @@ impl<P: NodePorts> Reader<'_, P> {
                         self.stalled += late;
                     }
                     timer.as_mut().reset(Instant::now() + tick);
-                    shrink(input, std::mem::take(&mut came));
                     self.judge()
                 }
             };

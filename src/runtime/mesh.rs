@@ -19,7 +19,7 @@ use super::{
     cells::{PeerCell, fire},
     dial::Dials,
     driver::{Driver, Event},
-    events::{LinkInfo, MeshStats},
+    events::{EventSender, LinkInfo, MeshStats},
     listen,
     places::Places,
     policy::PolicyHandle,
@@ -81,6 +81,8 @@ pub struct MeshConfig {
     pub global: Option<bool>,
     /// Asked for nodes that no address is known of, or none that answers (L3).
     pub directory: Option<Arc<dyn Directory>>,
+    /// Where it tells what happens.
+    pub events: EventSender,
 }
 
 /// Why a mesh does not start. Nothing is left running.
@@ -225,6 +227,7 @@ impl<P: NodePorts> Mesh<P> {
             db: config.db,
             addresses: config.addresses,
             driver,
+            events: config.events,
         }));
         let sink: Weak<Shared<P>> = Arc::downgrade(&shared);
         shared.ports.attach(sink);

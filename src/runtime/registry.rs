@@ -10,16 +10,13 @@ use std::{
     },
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, broadcast},
-};
+use tokio::{runtime::Handle, sync::Notify};
 
 pub use super::names::Target;
 use super::{
     LinkSink,
     behaviour::{Behaviour, shielded},
-    events::NodeEvent,
+    events::{EventReceiver, EventSender},
     failed::Failed,
     names::Names,
     port::{Item, PortCell},
@@ -39,7 +36,6 @@ use crate::proto::{
 
 /// Links that are gone and whose messages may still wait somewhere.
 const PAST_LINKS_MAX: usize = 1024;
-const EVENTS_MAX: usize = 1024;
 
 /// A function that can be spawned by its name.
 pub trait Function: Send + Sync {
@@ -84,7 +80,7 @@ pub struct Registry {
     released: AtomicBool,
     release: Notify,
     pub(super) lost: AtomicU64,
-    pub(super) events: broadcast::Sender<NodeEvent>,
+    pub(super) events: EventSender,
 }
 
 #[derive(Default)]
@@ -117,7 +113,7 @@ impl Registry {
             released: AtomicBool::new(false),
             release: Notify::new(),
             lost: AtomicU64::new(0),
-            events: broadcast::channel(EVENTS_MAX).0,
+            events: EventSender::default(),
         })
     }
 
@@ -177,12 +173,12 @@ impl Registry {
     }
 
     /// Where what happens within this node is told.
-    pub fn event_sender(&self) -> broadcast::Sender<NodeEvent> {
+    pub fn event_sender(&self) -> EventSender {
         self.events.clone()
     }
 
     /// What happens within this node, from now on: losses, and news of its database.
-    pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
+    pub fn events(&self) -> EventReceiver {
         self.events.subscribe()
     }
 

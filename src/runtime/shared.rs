@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     DbLinks, LinkSink, NodePorts,
@@ -18,7 +18,7 @@ use super::{
     clock::Clock,
     counters::Counters,
     driver::Event,
-    events::{MeshStats, NodeEvent},
+    events::{EventSender, MeshStats, NodeEvent},
     gate::{Gate, RefusalLog},
     links::Links,
     policy::PolicyHandle,
@@ -58,9 +58,7 @@ pub(super) struct Shared<P> {
     pub(super) refusals: RefusalLog,
     denials: RefusalLog,
     pub(super) counters: Counters,
-    pub(super) events: broadcast::Sender<NodeEvent>,
-    /// Listens from the beginning, for who asks first.
-    pub(super) first_events: Mutex<Option<broadcast::Receiver<NodeEvent>>>,
+    pub(super) events: EventSender,
     /// To the driver. Unbounded, since senders must not block, but short: every connection and every known node has at most
     /// a few entries in it at a time.
     pub(super) driver: mpsc::UnboundedSender<Event>,
@@ -83,16 +81,14 @@ pub(super) struct Parts<P> {
     pub(super) db: Option<Arc<dyn DbLinks>>,
     pub(super) addresses: BTreeMap<NodeId, Vec<String>>,
     pub(super) driver: mpsc::UnboundedSender<Event>,
+    pub(super) events: EventSender,
 }
 
 /// Addresses that are remembered for one node.
 const ADDRESSES_PER_NODE_MAX: usize = 16;
-/// Events that a listener may lag behind.
-const EVENTS_MAX: usize = 1024;
 
 impl<P: NodePorts> Shared<P> {
     pub(super) fn new(parts: Parts<P>) -> Self {
-        let (events, first_events) = broadcast::channel(EVENTS_MAX);
         Shared {
             clock: Clock::start(),
             cells: Cells::new(&parts.limits),
@@ -101,8 +97,7 @@ impl<P: NodePorts> Shared<P> {
             refusals: RefusalLog::default(),
             denials: RefusalLog::default(),
             counters: Counters::default(),
-            events,
-            first_events: Mutex::new(Some(first_events)),
+            events: parts.events,
             stage: watch::Sender::new(Stage::Running),
             renewed: watch::Sender::new(()),
             next_link: AtomicU64::new(1),
@@ -135,8 +130,7 @@ impl<P: NodePorts> Shared<P> {
     }
 
     pub(super) fn emit(&self, event: NodeEvent) {
-        // nobody may be listening
-        let _ = self.events.send(event);
+        self.events.send(event);
     }
 
     /// Does what a change of a peer asks for.

@@ -1,6 +1,7 @@
 //! Reading and writing in batches, with a limit of time on the peer and not on this process.
 
 use std::{
+    cell::RefCell,
     future::{Future, poll_fn},
     io::{self, IoSlice},
     pin::pin,
@@ -21,8 +22,16 @@ use crate::proto::link::sink::Spliced;
 const READ_BYTES: usize = 64 << 10;
 /// When less room than this is left in the buffer, it is made anew.
 const ROOM_BYTES: usize = 16 << 10;
-/// What a link waits with on which little happens.
+/// What a link waits with.
 const SMALL_BYTES: usize = 2 << 10;
+/// A larger buffer, after a frame that was larger than most, is not kept.
+const SPARE_BYTES_MAX: usize = 256 << 10;
+
+thread_local! {
+    /// A large buffer to read into, for whichever link of this thread is at work: one that waits has none, or many links
+    /// that were used at some time would keep one each.
+    static SPARE: RefCell<Option<BytesMut>> = const { RefCell::new(None) };
+}
 
 /// Room for what comes next. A small buffer stays small while little comes.
 fn make_room(into: &mut BytesMut) {
@@ -35,23 +44,33 @@ fn make_room(into: &mut BytesMut) {
     if into.capacity() - into.len() >= enough {
         return;
     }
-    if !into.is_empty() {
+    if into.is_empty() {
+        if !into.try_reclaim(READ_BYTES) {
+            into.reserve(SMALL_BYTES);
+        }
+    } else if small && let Some(mut large) = SPARE.with_borrow_mut(Option::take) {
+        large.extend_from_slice(into);
+        *into = large;
         into.reserve(READ_BYTES);
-    } else if !into.try_reclaim(READ_BYTES) {
-        into.reserve(SMALL_BYTES);
+    } else {
+        into.reserve(READ_BYTES);
+    }
+}
+
+/// There is nothing to be read: gives back what is needed only at work.
+fn rest(into: &mut BytesMut) {
+    if into.is_empty() && into.capacity() > SMALL_BYTES {
+        let mut large = std::mem::take(into);
+        // what somebody still has a part of is of no use to others
+        if large.try_reclaim(READ_BYTES) && large.capacity() <= SPARE_BYTES_MAX {
+            SPARE.with_borrow_mut(|spare| *spare = Some(large));
+        }
     }
 }
 
 /// Whether a buffer is more than a link needs over which so much went since this was asked last.
 fn is_too_large(capacity: usize, went: usize) -> bool {
     capacity > SMALL_BYTES && went < SMALL_BYTES
-}
-
-/// Gives back what a read buffer does not need while little comes; `came`: what came since this was last called.
-pub(super) fn shrink(input: &mut BytesMut, came: usize) {
-    if input.is_empty() && is_too_large(input.capacity(), came) {
-        *input = BytesMut::new();
-    }
 }
 
 /// Reads all that is there, about 64 KiB at most, waiting only for the first of it. 0: the end.
@@ -67,7 +86,10 @@ pub(super) async fn read_batch(
                 Poll::Ready(Ok(0)) => break,
                 Poll::Ready(Ok(count)) => total += count,
                 Poll::Ready(Err(error)) if total == 0 => return Poll::Ready(Err(error)),
-                Poll::Pending if total == 0 => return Poll::Pending,
+                Poll::Pending if total == 0 => {
+                    rest(into);
+                    return Poll::Pending;
+                }
                 // it comes again next time
                 Poll::Ready(Err(_)) | Poll::Pending => break,
             }
@@ -176,8 +198,22 @@ mod tests {
     use super::*;
     use crate::proto::link::sink::FrameSink;
 
+    fn spare() -> usize {
+        SPARE.with_borrow(|spare| spare.as_ref().map_or(0, BytesMut::capacity))
+    }
+
+    /// Nothing comes.
+    async fn wait(far: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) {
+        let mut read = pin!(read_batch(far, input));
+        poll_fn(|cx| {
+            assert!(read.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     #[tokio::test]
-    async fn buffers_are_large_while_much_goes_over_a_link_and_small_otherwise() {
+    async fn a_link_that_waits_has_a_small_buffer_and_one_at_work_a_large_one() {
         let (mut near, mut far) = duplex(1 << 20);
         let mut input = BytesMut::new();
         for _ in 0..100 {
@@ -186,22 +222,33 @@ mod tests {
             input.advance(100);
             assert!(input.capacity() <= SMALL_BYTES, "{}", input.capacity());
         }
-        // all that is there comes in one batch
-        for _ in 0..10 {
-            near.write_all(&[7; 60_000]).await.unwrap();
+        for n in 0..10 {
+            // all that is there comes in one batch
+            let data: Vec<u8> = (0..60_000_u32).map(|at| (at + n) as u8).collect();
+            near.write_all(&data).await.unwrap();
             assert_eq!(read_batch(&mut far, &mut input).await.unwrap(), 60_000);
-            input.advance(60_000);
+            assert_eq!(&*input, &*data);
+            input.advance(59_999);
+            wait(&mut far, &mut input).await;
+            assert_eq!(input.len(), 1, "what is not taken stays");
+            input.advance(1);
+            wait(&mut far, &mut input).await;
+            assert!(input.capacity() <= SMALL_BYTES, "{}", input.capacity());
+            assert!(spare() >= READ_BYTES);
         }
-        shrink(&mut input, 600_000);
-        near.write_all(&[7]).await.unwrap();
+        // what is still needed elsewhere is not used again
+        near.write_all(&[7; 60_000]).await.unwrap();
         read_batch(&mut far, &mut input).await.unwrap();
-        assert!(input.capacity() >= ROOM_BYTES);
-        shrink(&mut input, 1);
-        assert_eq!(&*input, [7], "what is not taken stays");
-        input.advance(1);
-        shrink(&mut input, 1);
-        assert_eq!(input.capacity(), 0);
+        let kept = input.split().freeze();
+        wait(&mut far, &mut input).await;
+        near.write_all(&[8; 60_000]).await.unwrap();
+        read_batch(&mut far, &mut input).await.unwrap();
+        assert!(kept.iter().all(|&byte| byte == 7));
+    }
 
+    #[tokio::test]
+    async fn a_write_buffer_is_kept_while_much_goes_out() {
+        let (mut near, _far) = duplex(1 << 20);
         let (second, patience) = (Duration::from_secs(1), Duration::from_secs(5));
         let mut output = Outgoing::default();
         output.bytes.bytes().extend([7; 60_000]);

@@ -11,13 +11,16 @@ use super::{
     },
     figures::Line,
     load::resident_bytes,
-    pair::{OTHERS, linked, other_id},
+    pair::{OTHERS, PATIENCE, check, linked, other_id},
 };
 use crate::{Context, Node, PortId};
 
 const PORTS: usize = 100_000;
 /// Nodes that are linked before the measurement begins, so that what is made once is made.
 const WARM: usize = 8;
+
+/// Until a link has nothing more to say of what went over it.
+const REST: Duration = Duration::from_secs(1);
 
 /// What waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -37,15 +40,24 @@ impl Idle {
         }
     }
 
-    /// The figures as a result; NaN for what was not told.
-    pub(super) fn line(self, figures: &Figures) -> Line {
+    /// The figures as results; NaN for what was not told.
+    pub(super) fn lines(self, figures: &Figures) -> Vec<Line> {
         let figure = |name: &'static str| figures.get(name).copied().unwrap_or(f64::NAN);
-        let (bench, more): (_, &[_]) = match self {
-            Idle::Ports => ("idle_port", &["fresh", "ports"]),
-            Idle::Links => ("idle_link", &["both_ends", "links", "nodes"]),
+        let line = |bench, value, more: &[&'static str]| {
+            let more = more.iter().map(|&name| (name, figure(name)));
+            Line::new(bench, figure(value), "bytes").with_all(more)
         };
-        let more = more.iter().map(|&name| (name, figure(name)));
-        Line::new(bench, figure("bytes"), "bytes").with_all(more)
+        match self {
+            Idle::Ports => vec![line("idle_port", "bytes", &["fresh", "ports"])],
+            Idle::Links => vec![
+                line("idle_node", "node", &["nodes"]),
+                line(
+                    "idle_link",
+                    "bytes",
+                    &["fresh", "just_used", "links", "nodes"],
+                ),
+            ],
+        }
     }
 
     pub(super) async fn measure(self, credentials: &Credentials, format: &str) -> Outcome<Figures> {
@@ -88,11 +100,19 @@ async fn ping(n: &mut usize, cx: &Context, (reply,): (PortId,)) {
     let _ = cx.send(&reply, *n);
 }
 
-/// Nodes of this process, each linked with each over TLS on loopback: what one end of a link takes. Both ends are here,
-/// so that a link takes twice that.
+/// Nodes of this process, each linked with each over TLS on loopback: what a node takes, and what one end of a link takes
+/// when it is new, when messages of 64 KiB have just gone both ways, and when nothing goes any more. Both ends are here, so
+/// that a link takes twice that.
 async fn links(credentials: &Credentials, format: &str) -> Outcome<Vec<(&'static str, f64)>> {
     let mut nodes: Vec<Node> = Vec::new();
+    let mut ports = Vec::new();
+    let mut before = f64::NAN;
     for n in 0..OTHERS {
+        if n == WARM {
+            link_all(&nodes, 0..WARM).await?;
+            use_all(&nodes, &ports, 1..WARM).await?;
+            before = resident_bytes();
+        }
         let builder = credentials.builder(&other_id(n), format)?;
         let mut builder = builder.global(false).listen("127.0.0.1:*");
         for node in &nodes {
@@ -100,15 +120,23 @@ async fn links(credentials: &Credentials, format: &str) -> Outcome<Vec<(&'static
                 builder = builder.address(node.id().clone(), addr);
             }
         }
-        nodes.push(builder.start().await.or_exit(Exit::Failed)?);
+        let node = builder.start().await.or_exit(Exit::Failed)?;
+        ports.push(node.port().on("take", take).open().id().clone());
+        nodes.push(node);
     }
-    link_all(&nodes, 0..WARM).await?;
+    let node = (resident_bytes() - before) / (OTHERS - WARM) as f64;
     let before = resident_bytes();
     let links = link_all(&nodes, WARM..OTHERS).await? as f64;
-    let both_ends = (resident_bytes() - before) / links;
+    let an_end = || (resident_bytes() - before) / links / 2.0;
+    let fresh = an_end();
+    use_all(&nodes, &ports, WARM..OTHERS).await?;
+    let just_used = an_end();
+    tokio::time::sleep(REST).await;
     let figures = vec![
-        ("bytes", both_ends / 2.0),
-        ("both_ends", both_ends),
+        ("bytes", an_end()),
+        ("fresh", fresh),
+        ("just_used", just_used),
+        ("node", node),
         ("links", links),
         ("nodes", OTHERS as f64),
     ];
@@ -116,6 +144,27 @@ async fn links(credentials: &Credentials, format: &str) -> Outcome<Vec<(&'static
         node.shutdown(Duration::ZERO).await;
     }
     Ok(figures)
+}
+
+async fn take(_: &mut (), cx: &Context, (data, reply): (String, PortId)) {
+    let _ = cx.send(&reply, (data,));
+}
+
+/// Sends to all before these nodes what comes back.
+async fn use_all(nodes: &[Node], ports: &[PortId], which: std::ops::Range<usize>) -> Outcome {
+    let data = "x".repeat(64 << 10);
+    for (n, node) in nodes.iter().enumerate().skip(which.start).take(which.len()) {
+        for port in ports.iter().take(n) {
+            for _ in 0..4 {
+                let call = node
+                    .call::<(String,)>(port, ("take", &data))
+                    .within(PATIENCE);
+                let (back,) = call.await.or_exit(Exit::Failed)?;
+                check(back == data, "another text came back")?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Links these nodes with all before them; says how many links that were.

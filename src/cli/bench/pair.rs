@@ -90,12 +90,12 @@ impl Stage {
     }
 
     /// The memory of what waits, in a process that has done nothing else.
-    pub(super) async fn idle(&self, format: &str, idle: Idle) -> Outcome<Line> {
+    pub(super) async fn idle(&self, format: &str, idle: Idle) -> Outcome<Vec<Line>> {
         let mut args = self.node_args(format);
         args.extend(["--idle".into(), idle.name().into()]);
         let figures = told(&args).await?;
         let figures = serde_json::from_str(&figures).or_exit(Exit::Failed)?;
-        Ok(idle.line(&figures))
+        Ok(idle.lines(&figures))
     }
 
     /// A node of this process that is attached to the other one, for the database.

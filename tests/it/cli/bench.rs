@@ -11,7 +11,7 @@ use crate::process::{Ended, portmesh};
 
 /// What each row prints, and in how many formats.
 pub(crate) const ROWS: &[(&str, &[&str], usize)] = &[
-    ("idle", &["idle_port", "idle_link"], 1),
+    ("idle", &["idle_port", "idle_node", "idle_link"], 1),
     (
         "small",
         &["one_way_small", "one_way_small_async_handler"],
@@ -46,7 +46,12 @@ pub(crate) const ROWS: &[(&str, &[&str], usize)] = &[
     ("db", &["set_visible", "sets_10000_visible"], 2),
     (
         "handshake",
-        &["handshakes_1_at_once", "handshakes_4_at_once"],
+        &[
+            "handshakes_1_at_once",
+            "handshakes_4_at_once",
+            "nodes_1_at_once",
+            "nodes_4_at_once",
+        ],
         1,
     ),
 ];

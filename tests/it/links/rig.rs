@@ -25,7 +25,7 @@ use portmesh::{
         LinkSink, NodePorts,
         auth::Credentials,
         entropy,
-        events::NodeEvent,
+        events::{EventReceiver, EventSender, NodeEvent},
         mesh::{Mesh, MeshConfig, MeshSendError},
         transport::SharedTransport,
     },
@@ -334,6 +334,7 @@ impl Rig {
             features: Vec::new(),
             global: None,
             directory: None,
+            events: EventSender::default(),
         }
     }
 
@@ -353,7 +354,7 @@ pub(crate) struct TestNode {
     pub(crate) name: NodeId,
     pub(crate) mesh: Arc<Mesh<TestPorts>>,
     pub(crate) ports: Arc<TestPorts>,
-    events: Mutex<broadcast::Receiver<NodeEvent>>,
+    events: Mutex<EventReceiver>,
     seen: Mutex<Vec<NodeEvent>>,
     limits: Limits,
 }
@@ -401,7 +402,7 @@ impl TestNode {
         let mut seen = self.seen.lock().unwrap();
         loop {
             match events.try_recv() {
-                Ok(event) => seen.push(event),
+                Ok(event) => seen.push((*event).clone()),
                 Err(broadcast::error::TryRecvError::Empty) => break,
                 Err(broadcast::error::TryRecvError::Closed) => break,
                 Err(error) => panic!("{error}"),

@@ -45,7 +45,7 @@ impl Row {
     pub(super) fn about(self) -> &'static str {
         match self {
             Row::Idle => {
-                "memory of a port that waits for messages, and of one end of a link over TLS"
+                "memory of a port that waits for messages, of a node, and of one end of a link over TLS that was used"
             }
             Row::Small => {
                 "small messages from one task to one port, whose handler takes its own types"
@@ -71,7 +71,7 @@ impl Row {
                 "from a set until a watcher on another node sees it, through one global node; and 10,000 sets until all are seen"
             }
             Row::Handshake => {
-                "whole links a second: TCP, TLS 1.3 with both certificates, the mesh's handshake, an orderly end"
+                "links a second between nodes that are there, each until its first answer: TCP, TLS 1.3 with both certificates, the mesh's handshake; and whole nodes: start, link, orderly end"
             }
         }
     }
@@ -87,8 +87,12 @@ impl Row {
     pub(super) async fn run(self, stage: &Stage, format: &'static str) -> Outcome {
         match self {
             Row::Idle => {
-                stage.tell(&stage.idle(format, Idle::Ports).await?);
-                stage.tell(&stage.idle(format, Idle::Links).await?);
+                for line in stage.idle(format, Idle::Ports).await? {
+                    stage.tell(&line);
+                }
+                for line in stage.idle(format, Idle::Links).await? {
+                    stage.tell(&line);
+                }
                 Ok(())
             }
             Row::Small => small::run(stage, format).await,

@@ -13,6 +13,9 @@ use crate::proto::{
     },
 };
 
+/// What is kept for what is ready next, while nothing is.
+const READY_KEPT_BYTES: usize = 4 << 10;
+
 impl Outbound {
     /// When [`Self::transmit`] has something to do though nothing new came.
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
@@ -38,7 +41,9 @@ impl Outbound {
         self.end_kill_waits(now);
         let along = !self.ready.is_empty() || !self.ring.is_empty();
         self.control.transmit(buf, along, now);
-        if buf.is_empty() {
+        if self.ready.is_empty() {
+            self.give_back(buf);
+        } else if buf.is_empty() {
             std::mem::swap(buf, &mut self.ready);
         } else {
             buf.append(&mut self.ready);
@@ -67,6 +72,16 @@ impl Outbound {
             room: self.tell_room(),
             lost: !self.lost.is_empty() || self.db.broken.is_some(),
             db_room: self.db.bytes <= DB_BACKLOG_MAX / 2 && std::mem::take(&mut self.db.starved),
+        }
+    }
+
+    /// Nothing is ready: the larger one of the two buffers is the writer's, and a link that waits keeps none that is large.
+    fn give_back(&mut self, buf: &mut Vec<u8>) {
+        if buf.is_empty() && buf.capacity() < self.ready.capacity() {
+            std::mem::swap(buf, &mut self.ready);
+        }
+        if self.ready.capacity() > READY_KEPT_BYTES {
+            self.ready = Vec::new();
         }
     }
 

@@ -247,3 +247,30 @@ proptest! {
         prop_assert!(out.blocked.is_empty());
     }
 }
+
+#[test]
+fn a_link_that_waits_keeps_no_large_buffer() {
+    let limits = Limits::default();
+    let mut out = up(&limits, 1 << 30);
+    let mut buf = Vec::new();
+    for _ in 0..3 {
+        for n in 0..100 {
+            send(&mut out, &name(n), 1000);
+        }
+        assert!(out.ready.capacity() > 64 << 10);
+        // what a writer does: it brings a large buffer along, and is done with what it got
+        buf.reserve(64 << 10);
+        let mut transmitted = 0;
+        loop {
+            out.transmit(&mut buf, 64 << 10, at(0));
+            if buf.is_empty() {
+                break;
+            }
+            transmitted += buf.len();
+            buf.clear();
+        }
+        assert!(transmitted > 100_000);
+        assert!(out.ready.capacity() <= 4 << 10, "{}", out.ready.capacity());
+        assert!(buf.capacity() >= 64 << 10, "the writer has it");
+    }
+}
