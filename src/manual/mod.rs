@@ -32,6 +32,10 @@ pub mod configuration {
     #![doc = include_str!("configuration.md")]
 }
 
+pub mod performance {
+    #![doc = include_str!("performance.md")]
+}
+
 pub mod glossary {
     #![doc = include_str!("glossary.md")]
 }

@@ -18,7 +18,7 @@ use super::{
     load::Load,
     ports::{SINK, Taken},
 };
-use crate::{Node, NodeId, PortId};
+use crate::{CallError, Node, NodeId, PortId};
 
 pub(super) const CLUSTER: &str = "bench";
 pub(super) const SERVER: &str = "bench/server";
@@ -220,9 +220,18 @@ pub(super) fn other_id(n: usize) -> String {
     format!("bench/other-{n}")
 }
 
+/// How long to wait before a call is made again that found no room.
+const RETRY_TIME: Duration = Duration::from_millis(1);
+
 pub(super) async fn taken(node: &Node, sink: &PortId) -> Outcome<Taken> {
-    let call = node.call::<(Taken,)>(sink, ("taken",)).within(PATIENCE);
-    Ok(call.await.or_exit(Exit::Failed)?.0)
+    loop {
+        let call = node.call::<(Taken,)>(sink, ("taken",)).within(PATIENCE);
+        match call.await {
+            // what was sent to that port fills its queue, and a call does not wait for room
+            Err(CallError::Full(_)) => tokio::time::sleep(RETRY_TIME).await,
+            answer => return Ok(answer.or_exit(Exit::Failed)?.0),
+        }
+    }
 }
 
 /// Waits until that node is linked with the other one.

@@ -26,8 +26,9 @@ pub(super) enum Target<T> {
 pub(super) struct Run<T> {
     pub(super) name: PortName,
     pub(super) target: Target<T>,
-    /// What the frames of further messages of it begin with, behind their length.
-    pub(super) head: Vec<u8>,
+    /// Where in what was read the head of its first frame is, which those of further messages are equal to; `None` where
+    /// that one was more than a message.
+    pub(super) head: Option<Range<usize>>,
     /// Where the payloads are in what was read.
     pub(super) payloads: Vec<Range<usize>>,
 }

@@ -127,7 +127,8 @@ impl<P: Ports> Session<P> {
             let end = at + LENGTH_BYTES + inner.len();
             // the usual frame: one more to the port of the last one, whose name was checked
             if let Some(run) = &mut run
-                && let Some(payload) = inner.strip_prefix(run.head.as_slice())
+                && let Some(head) = run.head.clone().and_then(|head| data.get(head))
+                && let Some(payload) = inner.strip_prefix(head)
             {
                 if let Err(reason) = self.check_size(payload.len()) {
                     break Err(reason);

@@ -6,7 +6,7 @@ use super::{Cx, Delivery, Ports, Session, port_name, refused, send_head};
 use crate::proto::{
     close::CloseReason,
     id::PortName,
-    link::{frame::Frame, lane},
+    link::lane,
     message::Batch,
     node::{
         held::{HeldPort, Item},
@@ -33,18 +33,11 @@ impl<P: Ports> Session<P> {
         if watch {
             self.ordered(&name, Item::Watch { cost: 0 }, cx);
         }
-        let mut head = Vec::with_capacity(send_head(&name));
-        let watch = false;
-        let payload_less = Frame::Send {
-            watch,
-            port,
-            payload: &[],
-        };
-        payload_less.encode_inner(&mut head);
+        let head = payload.start.saturating_sub(send_head(&name))..payload.start;
         *run = Some(Run {
             target: self.target(&name, cx),
             name,
-            head,
+            head: (!watch).then_some(head),
             payloads: vec![payload],
         });
         Ok(())
