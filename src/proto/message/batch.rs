@@ -96,7 +96,12 @@ impl Batch {
     }
     /// Takes the first so many out, as a batch of their own.
     pub fn split_to(&mut self, count: usize) -> Batch {
-        let mut lens = Vec::with_capacity(count.min(self.len()));
+        if count >= self.len() {
+            // as nearly always: there is room for all of them
+            let none = Batch::new(Bytes::new(), Vec::new(), self.format.clone());
+            return std::mem::replace(self, none);
+        }
+        let mut lens = Vec::with_capacity(count);
         while lens.len() < count
             && let Some(len) = self.first.take()
         {
