@@ -91,6 +91,9 @@ thread_local! {
 }
 /// What a thread keeps of its scratch buffer, in bytes.
 const SCRATCH_MAX: usize = 64 << 10;
+/// Up to so many bytes a message is checked in the pass that reads it. What is longer is checked before anything is made
+/// of it: else what it is refused for might come behind much that was made.
+const ONE_PASS_MAX: usize = 4 << 10;
 
 impl Message {
     /// Encodes any serde type as CBOR and checks it against every limit of the data model (P3, P7).
@@ -300,11 +303,12 @@ impl Message {
         skip: usize,
     ) -> Result<T, DecodeError> {
         if self.format.is_cbor() {
-            let reader = if self.checked.is_some() {
-                cbor::Reader::new(&self.bytes)
-            } else {
+            let reader = if self.checked.is_none() && self.bytes.len() <= ONE_PASS_MAX {
                 self.check_len(limits)?;
                 cbor::Reader::checking(&self.bytes, limits)
+            } else {
+                self.check(limits)?;
+                cbor::Reader::new(&self.bytes)
             };
             decode::cbor(reader, skip)
         } else {
