@@ -407,6 +407,27 @@ proptest! {
     }
 }
 
+// P4 P7
+#[test]
+fn bytes_in_json_end_as_a_map_does() {
+    let limits = Limits::default();
+    for (json, is_message) in [
+        (r#"["a",{"$bytes":"AA=="}]"#, true),
+        (r#"["a",{"$bytes":"AA==" } ]"#, true),
+        (r#"["a",{"$bytes":"AA=="]"#, false),
+        (r#"["a",{"$bytes":"AA==",]"#, false),
+        (r#"["a",{"$bytes":"AA==":1}]"#, false),
+        (r#"["a",{"$bytes":"AA=="#, false),
+        (r#"["a",{"$bytes":"AA"}]"#, false),
+        (r#"["a",{"$bytes":"AA==","b":1}]"#, true),
+    ] {
+        let message = Message::from_wire(json.as_bytes().into(), Format::json());
+        let read = message.decode::<Raw>(&limits);
+        assert_eq!(read.is_ok(), is_message, "{json}: {read:?}");
+        assert_eq!(decode(&Format::json(), json.as_bytes()).is_ok(), is_message);
+    }
+}
+
 /// What is wrong with a length is seen without waiting for, or reserving, what it claims.
 // P7
 #[test]

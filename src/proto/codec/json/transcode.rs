@@ -131,7 +131,7 @@ impl Parser<'_> {
         self.budget.count_many(3)?;
         self.at += BEGIN.len();
         let text = self.text_after_quote()?;
-        if self.more(false, b'}').is_ok_and(|more| more) {
+        if self.more(false, b'}')? {
             return Ok(false);
         }
         self.budget.leave();
