@@ -206,6 +206,14 @@ impl Cells {
     }
 }
 
+/// What a command was refused for asks for nothing.
+pub(super) fn split<R, E>(done: Result<(R, Wake), E>) -> (Result<R, E>, Wake) {
+    match done {
+        Ok((done, wake)) => (Ok(done), wake),
+        Err(refused) => (Err(refused), Wake::default()),
+    }
+}
+
 /// Puts together what several commands on one peer ask for.
 pub(super) fn join(into: &mut Wake, wake: Wake) {
     into.writer |= wake.writer;

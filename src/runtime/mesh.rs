@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     DbLinks, Directory, NodePorts, Watch,
     auth::{AuthConfig, feature},
-    cells::{OuterIds, PeerCell, fire},
+    cells::{OuterIds, PeerCell, fire, split},
     dial::Dials,
     driver::{Driver, Event},
     events::{EventSender, LinkInfo, MeshStats},
@@ -483,14 +483,6 @@ impl<P: NodePorts> Mesh<P> {
         let _ = ended.await;
         // what still closes politely does so within a second or two
         let _ = timeout(PART_TIME, self.shared.stage.closed()).await;
-    }
-}
-
-/// What a command was refused for asks for nothing.
-fn split<R, E>(done: Result<(R, Wake), E>) -> (Result<R, E>, Wake) {
-    match done {
-        Ok((done, wake)) => (Ok(done), wake),
-        Err(refused) => (Err(refused), Wake::default()),
     }
 }
 
