@@ -28,6 +28,7 @@ use std::{
     borrow::Cow,
     cell::Cell,
     fmt,
+    num::NonZeroUsize,
     ops::Range,
     sync::{Arc, OnceLock},
 };
@@ -86,7 +87,7 @@ pub struct Message {
     pieces: Option<Arc<Pieces>>,
     format: Format,
     /// How many values it holds, where that was checked along with all else.
-    checked: Option<usize>,
+    checked: Option<NonZeroUsize>,
     /// What it was decoded into, for the formats that cannot be read in part.
     values: OnceLock<Arc<[Value]>>,
 }
@@ -154,7 +155,7 @@ impl Message {
             SCRATCH.set(out);
         }
         let mut message = Message {
-            checked: Some(count?),
+            checked: NonZeroUsize::new(count?),
             ..Self::from_wire(bytes, Format::cbor())
         };
         if !kept.is_empty() {
@@ -254,7 +255,7 @@ impl Message {
         }
         if self.format.is_cbor() {
             self.check_len(limits)?;
-            let checked = Some(cbor::scan(self.bytes(), limits)?);
+            let checked = NonZeroUsize::new(cbor::scan(self.bytes(), limits)?);
             return Ok(Message {
                 checked,
                 ..self.clone()
@@ -277,7 +278,7 @@ impl Message {
         Self::encode_list(limits, |writer| {
             let mut list = writer.list(Some(old + values.len()))?;
             // One is counted already: the list.
-            let counted = message.checked.unwrap_or(1).saturating_sub(1);
+            let counted = message.checked.map_or(0, |count| count.get() - 1);
             list.encoded(reader.rest(), old as u64, counted, kept, before)?;
             for value in values {
                 list.element(value)?;
