@@ -21,13 +21,15 @@
 //!
 //! Inside a message, at any depth, serde's own conventions hold: struct ↔ map, unit variant ↔ its name, other
 //! variants ↔ a map of the name to the content, `None` and `()` ↔ null. A `Vec<u8>` is a list of integers (bytes
-//! are accepted for it), `serde_bytes` and `bytes::Bytes` are bytes. serde's `is_human_readable` is false on every
+//! are accepted for it), `serde_bytes`, `bytes::Bytes` and [`Blob`](crate::Blob) are bytes. serde's `is_human_readable` is false on every
 //! format.
 
 use std::{
     borrow::Cow,
     cell::Cell,
     fmt,
+    num::NonZeroUsize,
+    ops::Range,
     sync::{Arc, OnceLock},
 };
 
@@ -43,6 +45,7 @@ use super::{
 mod batch;
 mod decode;
 mod encode;
+mod pieces;
 mod raw;
 mod reason;
 #[cfg(test)]
@@ -50,6 +53,7 @@ mod tests;
 
 pub use super::value::{DecodeError, EncodeError};
 pub use batch::Batch;
+use pieces::Pieces;
 pub use raw::{IntoMessage, Raw};
 pub use reason::Reason;
 
@@ -77,10 +81,13 @@ pub use reason::Reason;
 /// ```
 #[derive(Clone)]
 pub struct Message {
+    /// All of them, where there are no `pieces`.
     bytes: Bytes,
+    /// Where some were not copied.
+    pieces: Option<Arc<Pieces>>,
     format: Format,
     /// How many values it holds, where that was checked along with all else.
-    checked: Option<usize>,
+    checked: Option<NonZeroUsize>,
     /// What it was decoded into, for the formats that cannot be read in part.
     values: OnceLock<Arc<[Value]>>,
 }
@@ -144,22 +151,26 @@ impl Message {
         write: impl FnOnce(&mut cbor::Writer) -> Result<(), EncodeError>,
         take: impl FnOnce(Encoded<'_>) -> R,
     ) -> Result<R, EncodeError> {
-        let mut writer = cbor::Writer::new(SCRATCH.take(), limits);
+        let mut writer = cbor::Writer::keeping(SCRATCH.take(), limits);
         let count = write(&mut writer).and_then(|()| {
             writer.check_size(0)?;
             if writer.has_map {
                 // A type that writes itself may write a key twice.
-                cbor::scan(&writer.out, limits)?;
+                cbor::scan(&writer.without_kept(), limits)?;
             }
             Ok(limits.values_max - writer.budget.values_left())
         });
+        let kept = writer.kept.unwrap_or_default();
         let mut out = writer.out;
         let taken = count.map(|count| {
-            take(if out.capacity() > SCRATCH_MAX {
-                let bytes = Bytes::from(std::mem::take(&mut out));
-                Encoded::Whole(Message::checked(bytes, count))
-            } else {
+            take(if kept.is_empty() && out.capacity() <= SCRATCH_MAX {
                 Encoded::Lent { bytes: &out, count }
+            } else if out.capacity() > SCRATCH_MAX {
+                let bytes = Bytes::from(std::mem::take(&mut out));
+                Encoded::Whole(Message::checked(bytes, kept, count))
+            } else {
+                let bytes = Bytes::copy_from_slice(&out);
+                Encoded::Whole(Message::checked(bytes, kept, count))
             })
         });
         if out.capacity() <= SCRATCH_MAX {
@@ -169,9 +180,15 @@ impl Message {
         taken
     }
     /// CBOR that was checked.
-    fn checked(bytes: Bytes, count: usize) -> Message {
+    fn checked(bytes: Bytes, kept: Vec<cbor::Kept>, count: usize) -> Message {
+        let (bytes, pieces) = if kept.is_empty() {
+            (bytes, None)
+        } else {
+            (Bytes::new(), Some(Arc::new(Pieces::new(bytes, kept))))
+        };
         Message {
-            checked: Some(count),
+            checked: NonZeroUsize::new(count),
+            pieces,
             ..Message::from_wire(bytes, Format::cbor())
         }
     }
@@ -179,18 +196,40 @@ impl Message {
     pub fn from_wire(bytes: Bytes, format: Format) -> Message {
         Message {
             bytes,
+            pieces: None,
             format,
             checked: None,
             values: OnceLock::new(),
         }
     }
-    /// Its encoded bytes, in its own format.
+    /// Its encoded bytes, in its own format. Those of a [`Blob`](crate::Blob) that was put into it are copied for that,
+    /// once.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        match &self.pieces {
+            None => &self.bytes,
+            Some(pieces) => pieces.joined(),
+        }
     }
     /// Their number.
     pub fn encoded_len(&self) -> usize {
-        self.bytes.len()
+        match &self.pieces {
+            None => self.bytes.len(),
+            Some(pieces) => pieces.len(),
+        }
+    }
+    /// The same bytes as they are: parts of `Bytes`, in order.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&Bytes, Range<usize>)> {
+        let whole = self.pieces.is_none();
+        let pieces = self.pieces.iter().flat_map(|pieces| pieces.parts());
+        let whole = whole.then_some((&self.bytes, 0..self.bytes.len()));
+        whole.into_iter().chain(pieces)
+    }
+    /// What it begins with, as far as nothing has to be copied for it.
+    fn front(&self) -> &Bytes {
+        match &self.pieces {
+            None => &self.bytes,
+            Some(pieces) => pieces.short(),
+        }
     }
     /// The format of its bytes.
     pub fn format(&self) -> &Format {
@@ -206,7 +245,7 @@ impl Message {
         }
         if self.format.is_cbor() {
             self.check_len(limits)?;
-            cbor::scan(&self.bytes, limits).map(|_| ())
+            cbor::scan(self.bytes(), limits).map(|_| ())
         } else {
             self.list(limits).map(|_| ())
         }
@@ -215,10 +254,10 @@ impl Message {
         let max = limits
             .message_bytes_max
             .saturating_mul(self.format.expansion_max());
-        if self.bytes.len() > max {
+        let len = self.encoded_len();
+        if len > max {
             return Err(DecodeError(format!(
-                "the message is {} bytes long, the limit is {max}",
-                self.bytes.len()
+                "the message is {len} bytes long, the limit is {max}"
             )));
         }
         Ok(())
@@ -230,7 +269,7 @@ impl Message {
             return Ok(Cow::Borrowed(values));
         }
         self.check_len(limits)?;
-        let values = self.format.decode(&self.bytes, limits)?;
+        let values = self.format.decode(self.bytes(), limits)?;
         if self.format.has_peek() {
             return Ok(Cow::Owned(values));
         }
@@ -244,7 +283,7 @@ impl Message {
         }
         if self.format.is_cbor() {
             self.check_len(limits)?;
-            let checked = Some(cbor::scan(&self.bytes, limits)?);
+            let checked = NonZeroUsize::new(cbor::scan(self.bytes(), limits)?);
             return Ok(Message {
                 checked,
                 ..self.clone()
@@ -259,13 +298,16 @@ impl Message {
     /// It becomes too large, or it came over a link and is not a message.
     pub fn with_appended(&self, values: &[Value], limits: &Limits) -> Result<Message, EncodeError> {
         let message = self.to_cbor(limits)?;
-        let mut reader = cbor::Reader::new(&message.bytes);
+        let front = message.front();
+        let kept = message.pieces.as_ref().map_or(&[][..], |it| it.kept());
+        let mut reader = cbor::Reader::new(front);
         let old = reader.begin_list()?;
+        let before = front.len() - reader.rest().len();
         Self::encode_list(limits, |writer| {
             let mut list = writer.list(Some(old + values.len()))?;
             // One is counted already: the list.
-            let counted = message.checked.unwrap_or(1).saturating_sub(1);
-            list.encoded(reader.rest(), old as u64, counted)?;
+            let counted = message.checked.map_or(0, |count| count.get() - 1);
+            list.encoded(reader.rest(), old as u64, counted, kept, before)?;
             for value in values {
                 list.element(value)?;
             }
@@ -278,14 +320,14 @@ impl Message {
     /// It is not encodable in that format, or it came over a link and is not a message.
     pub fn in_format(&self, format: &Format, limits: &Limits) -> Result<Bytes, EncodeError> {
         if *format == self.format {
-            return Ok(self.bytes.clone());
+            return Ok(self.bytes().clone());
         }
         if format.is_cbor() {
-            return Ok(self.to_cbor(limits)?.bytes);
+            return Ok(self.to_cbor(limits)?.bytes().clone());
         }
         with_scratch(|out| {
             let checked = self.checked.is_some() && self.format.is_cbor();
-            if !checked || !format.transcode(&self.bytes, out) {
+            if !checked || !format.transcode(self.bytes(), out) {
                 format.encode(&self.values(limits)?, out)?;
             }
             Ok(Bytes::copy_from_slice(out))
@@ -297,7 +339,7 @@ impl Message {
     /// There is no list, or its first text is malformed. That the rest is a message is not checked.
     pub fn tag(&self, limits: &Limits) -> Result<Option<Cow<'_, str>>, DecodeError> {
         if self.format.has_peek() {
-            return self.format.peek_tag(&self.bytes);
+            return self.format.peek_tag(self.front());
         }
         Ok(match self.list(limits)? {
             Cow::Borrowed([Value::Text(tag), ..]) => Some(Cow::Borrowed(tag)),
@@ -330,13 +372,13 @@ impl Message {
                 cbor::Reader::checking(&self.bytes, limits)
             } else {
                 self.check(limits)?;
-                cbor::Reader::new(&self.bytes)
+                cbor::Reader::of(self.bytes())
             };
             decode::cbor(reader, skip)
         } else {
             self.check_len(limits)?;
             let made = with_scratch(|out| {
-                let done = self.format.to_cbor(&self.bytes, limits, out)?;
+                let done = self.format.to_cbor(self.bytes(), limits, out)?;
                 Ok::<_, DecodeError>(done.then(|| decode::cbor(cbor::Reader::new(out), skip)))
             })?;
             made.unwrap_or_else(|| decode::values(&self.list(limits)?, skip))
@@ -378,13 +420,13 @@ impl From<Message> for Encoded<'_> {
 }
 
 impl Encoded<'_> {
-    /// Its bytes, and their format. `None`: it was not checked.
+    /// Its bytes, and their format. `None`: they were not checked, or are not in one place.
     pub(crate) fn checked(&self) -> Option<(&[u8], &Format)> {
         match self {
             Encoded::Lent { bytes, .. } => Some((bytes, &CBOR)),
             Encoded::Whole(message) => {
-                let is_checked = message.checked.is_some();
-                is_checked.then_some((&message.bytes, &message.format))
+                let is_there = message.checked.is_some() && message.pieces.is_none();
+                is_there.then_some((&message.bytes, &message.format))
             }
         }
     }
@@ -393,7 +435,7 @@ impl Encoded<'_> {
     pub fn into_message(self) -> Message {
         match self {
             Encoded::Lent { bytes, count } => {
-                Message::checked(Bytes::copy_from_slice(bytes), count)
+                Message::checked(Bytes::copy_from_slice(bytes), Vec::new(), count)
             }
             Encoded::Whole(message) => message,
         }
@@ -418,7 +460,7 @@ fn empty() -> EncodeError {
 impl PartialEq for Message {
     /// Whether the bytes and their format are the same.
     fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes && self.format == other.format
+        self.format == other.format && self.bytes() == other.bytes()
     }
 }
 
@@ -427,7 +469,7 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.values(&Limits::default()) {
             Ok(values) => fmt::Display::fmt(&Value::List(values), f),
-            Err(error) => write!(f, "{} malformed bytes: {error}", self.bytes.len()),
+            Err(error) => write!(f, "{} malformed bytes: {error}", self.encoded_len()),
         }
     }
 }

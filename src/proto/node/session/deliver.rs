@@ -29,6 +29,7 @@ impl<P: Ports> Session<P> {
     ) -> Result<(), CloseReason> {
         self.check_size(payload.len())?;
         self.end_run(run, data, cx);
+        self.direct.fragments = false;
         let name = port_name(port)?;
         if watch {
             self.ordered(&name, Item::Watch { cost: 0 }, cx);
