@@ -1,6 +1,15 @@
 //! A link: one task that reads, hands on whole batches and judges silence, and writes what the peer's cell has ready.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::{
     io::{ReadHalf, WriteHalf},
@@ -32,6 +41,8 @@ use crate::proto::{
 
 /// What is transmitted in one write, about.
 const WRITE_BYTES: usize = 64 << 10;
+/// What is read at most before the writer has its turn, about.
+const FLOOD_BYTES: usize = 64 << 10;
 
 /// Runs the link until it ends. The session has ended when this returns.
 pub(super) async fn run<P: NodePorts>(
@@ -63,6 +74,7 @@ pub(super) async fn run<P: NodePorts>(
         renew: facts.renew,
     };
     let session = Session::new(params, &shared.limits, policy, shared.clock.now());
+    let fresh = AtomicBool::new(false);
     let mut reader = Reader {
         shared,
         handle: &handle,
@@ -71,11 +83,15 @@ pub(super) async fn run<P: NodePorts>(
         generation,
         stalled: Duration::ZERO,
         answered: false,
+        flood: 0,
+        due: None,
+        fresh: &fresh,
         measure: Measure::new(shared.clock.now().mono),
     };
     let writer = Writer {
         shared,
         handle: &handle,
+        fresh: &fresh,
     };
     let begun = renew::begin(shared, &handle);
     let end = loop {
@@ -113,8 +129,14 @@ struct Reader<'a, P: NodePorts> {
     generation: (u64, u64),
     /// Time in which this process stood still since the last byte, which is not held against the peer (M7).
     stalled: Duration,
-    /// There are answers: the writer comes before the next read, so that a flood does not hold up its own progress.
+    /// There are answers. The writer comes before more is read, so that a flood does not hold up its own progress.
     answered: bool,
+    /// So much was read since the writer was let go first.
+    flood: usize,
+    /// When the writer has to tell what was dealt with, if it did not before.
+    due: Option<Duration>,
+    /// Something was read since the writer wrote last. (This task's own: it is atomic because a task may change threads.)
+    fresh: &'a AtomicBool,
     measure: Measure,
 }
 
@@ -138,6 +160,8 @@ impl<P: NodePorts> Reader<'_, P> {
                 got = read_batch(stream, input, &mut self.session) => match ended(got) {
                     Ok(count) => {
                         self.shared.counters.bytes_in.add(count as u64);
+                        self.fresh.store(true, Ordering::Relaxed);
+                        self.flood += count;
                         self.take(input)
                     }
                     Err(reason) => Err(reason),
@@ -149,6 +173,7 @@ impl<P: NodePorts> Reader<'_, P> {
                         self.stalled += late;
                     }
                     timer.as_mut().reset(Instant::now() + tick);
+                    self.tell_progress();
                     self.judge()
                 }
             };
@@ -156,13 +181,29 @@ impl<P: NodePorts> Reader<'_, P> {
                 return reason;
             }
             let due = self.session.poll_timeout() + self.stalled;
+            let due = self.due.map_or(due, |progress| due.min(progress));
             let due = self.shared.clock.instant(due);
             if due < timer.deadline() {
                 timer.as_mut().reset(due);
             }
-            if std::mem::take(&mut self.answered) {
+            // where little comes there is nothing to be read the next time, and the writer's turn comes by itself
+            if self.answered && self.flood >= FLOOD_BYTES {
+                (self.answered, self.flood) = (false, 0);
                 pause().await;
             }
+        }
+    }
+
+    /// Wakes the writer if it is time to say what was dealt with, and nothing else went out along with which it was said.
+    fn tell_progress(&mut self) {
+        let now = self.shared.clock.now().mono;
+        if self.due.is_none_or(|due| due > now) {
+            return;
+        }
+        let cell = &self.handle.cell;
+        self.due = cell.lock().peer.poll_progress();
+        if self.due.take_if(|due| *due <= now).is_some() {
+            cell.writer.notify_one();
         }
     }
 
@@ -315,6 +356,7 @@ impl<P: NodePorts> Reader<'_, P> {
             close = close.or(handled.close);
             join(&mut wake, handled.wake);
         }
+        self.due = state.peer.poll_progress();
         drop(state);
         fire(fired);
         if !settle.is_empty() {
@@ -351,6 +393,8 @@ async fn pause() {
 struct Writer<'a, P: NodePorts> {
     shared: &'a Arc<Shared<P>>,
     handle: &'a Arc<LinkHandle>,
+    /// As in [`Reader`].
+    fresh: &'a AtomicBool,
 }
 
 impl<P: NodePorts> Writer<'_, P> {
@@ -421,8 +465,14 @@ impl<P: NodePorts> Writer<'_, P> {
             output.rest(now.mono, patience / 4);
             let until = due.map(|mono| self.shared.clock.instant(mono));
             tokio::select! {
-                // senders that are ready to run add to what is written: a write a message costs forty times as much
-                () = cell.writer.notified() => pause().await,
+                () = cell.writer.notified() => {
+                    // Senders that are ready to run add to what is written: a write a message costs forty times as much. What
+                    // answers what was just read goes at once: a turn more, which may wake another thread, is a large part of
+                    // a round trip.
+                    if !self.fresh.swap(false, Ordering::Relaxed) {
+                        pause().await;
+                    }
+                }
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
             }
         }

@@ -76,8 +76,12 @@ impl Control {
         self.told.is_empty()
     }
 
-    pub(crate) fn progress(&mut self, done: u64) {
-        self.progress.done = self.progress.done.max(done);
+    pub(crate) fn progress(&mut self, done: u64, at: Duration) {
+        let progress = &mut self.progress;
+        progress.done = progress.done.max(done);
+        if progress.done > progress.told {
+            progress.due.get_or_insert(at + PROGRESS_DELAY);
+        }
     }
 
     /// HOLD of that many bytes, RESUME of as many below zero. Told before the PROGRESS that covers them.
@@ -115,11 +119,6 @@ impl Control {
             || self.progress.done - self.progress.told >= self.progress.step
     }
 
-    /// Whether the writer has to see it, be it only to know when.
-    pub(crate) fn is_new(&self) -> bool {
-        self.is_urgent() || (self.progress.done > self.progress.told && self.progress.due.is_none())
-    }
-
     /// Appends all that is to go out now. `along`: something else goes out anyway.
     pub(crate) fn transmit(&mut self, buf: &mut Vec<u8>, along: bool, now: Now) {
         let start = buf.len();
@@ -144,8 +143,8 @@ impl Control {
         let progress = &mut self.progress;
         let waiting = progress.done - progress.told;
         if waiting > 0 {
-            let due = *progress.due.get_or_insert(now.mono + PROGRESS_DELAY);
-            if along || buf.len() > start || waiting >= progress.step || due <= now.mono {
+            let is_due = progress.due.is_none_or(|due| due <= now.mono);
+            if along || buf.len() > start || waiting >= progress.step || is_due {
                 Frame::Progress(progress.done).encode(buf);
                 progress.told = progress.done;
                 progress.due = None;

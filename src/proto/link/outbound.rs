@@ -169,7 +169,7 @@ impl Outbound {
         self.terms.is_some()
             && (!self.ready.is_empty()
                 || (!self.is_quiet && !self.ring.is_empty())
-                || self.control.is_new()
+                || self.control.is_urgent()
                 || self.downs.is_new())
     }
 

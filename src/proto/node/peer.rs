@@ -230,7 +230,7 @@ impl<W> Peer<W> {
         }
         let control = &mut self.out.control;
         match reply {
-            Reply::Progress(done) => control.progress(done),
+            Reply::Progress { done, at } => control.progress(done, at),
             Reply::Hold { port, bytes } => control.held(&port, bytes.into()),
             Reply::Resume { port, bytes } => control.held(&port, -i128::from(bytes)),
             Reply::Loss { port, count, text } => self.out.loss(&port, count, &text),
@@ -389,6 +389,12 @@ impl<W> Peer<W> {
     /// When [`Self::transmit`] has to be called though nobody woke the writer (keepalive, a kill whose wait ends).
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.out.poll_timeout()
+    }
+
+    /// When the writer has to look for what the peer is to be told of what this side has dealt with, if nothing wakes it
+    /// before; a part of [`Self::poll_timeout`].
+    pub fn poll_progress(&self) -> Option<Duration> {
+        self.out.control.poll_timeout()
     }
 
     /// Appends what the peer was not told yet, before this node's last word on that link: above all what this side has dealt

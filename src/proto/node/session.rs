@@ -253,7 +253,10 @@ impl<P: Ports> Session<P> {
     fn tell_progress(&mut self, cx: &mut Cx<'_, P>) {
         if self.done > self.told {
             self.told = self.done;
-            cx.out.replies.push(Reply::Progress(self.done));
+            cx.out.replies.push(Reply::Progress {
+                done: self.done,
+                at: cx.now,
+            });
         }
     }
 

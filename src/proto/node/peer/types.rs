@@ -121,7 +121,12 @@ pub enum PeerFrame {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
     /// See [`PeerFrame::Progress`].
-    Progress(u64),
+    Progress {
+        /// How much.
+        done: u64,
+        /// When, on this node's clock: it is told within a short time.
+        at: Duration,
+    },
     /// See [`PeerFrame::Hold`].
     Hold {
         /// The port.

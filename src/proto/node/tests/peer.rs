@@ -709,15 +709,20 @@ fn a_quiet_link_is_kept_alive_by_pings() {
 fn a_small_progress_waits_a_little_and_a_large_one_does_not() {
     let limits = Limits::default();
     let mut peer = up(&limits);
-    assert!(peer.reply(link(1), Reply::Progress(100)).writer);
+    let progress = |done, ms| Reply::Progress {
+        done,
+        at: at(ms).mono,
+    };
+    assert!(!peer.reply(link(1), progress(100, 0)).writer);
     assert_eq!(transmit(&mut peer, at(0)), b"");
     assert_eq!(peer.poll_timeout(), Some(Duration::from_millis(20)));
-    assert!(!peer.reply(link(1), Reply::Progress(200)).writer);
+    assert_eq!(peer.poll_progress(), Some(Duration::from_millis(20)));
+    assert!(!peer.reply(link(1), progress(200, 10)).writer);
     let mut expected = Vec::new();
     Frame::Progress(200).encode(&mut expected);
     assert_eq!(transmit(&mut peer, at(20)), expected);
     // along with something
-    peer.reply(link(1), Reply::Progress(300));
+    peer.reply(link(1), progress(300, 25));
     peer.send(&name("p"), sized(5)).unwrap();
     assert_eq!(
         kinds(&transmit(&mut peer, at(30))),
@@ -725,7 +730,7 @@ fn a_small_progress_waits_a_little_and_a_large_one_does_not() {
     );
     // at once
     let much = 300 + limits.window_bytes as u64 / 16;
-    assert!(peer.reply(link(1), Reply::Progress(much)).writer);
+    assert!(peer.reply(link(1), progress(much, 30)).writer);
     assert_eq!(kinds(&transmit(&mut peer, at(30))), [kind::PROGRESS]);
 }
 
@@ -737,7 +742,8 @@ fn what_is_held_is_told_before_the_progress_that_covers_it() {
         port: name("p"),
         bytes,
     };
-    peer.reply(link(1), Reply::Progress(500));
+    let (done, at_once) = (500, at(0).mono);
+    peer.reply(link(1), Reply::Progress { done, at: at_once });
     peer.reply(link(1), hold(100));
     peer.reply(link(1), hold(50));
     let resume = Reply::Resume {

@@ -51,11 +51,17 @@ impl Inbound {
             .handle_room(&name(port), self.now, &self.ports, &mut self.out);
     }
 
+    /// What is told of what was dealt with by now.
+    fn progress(&self, done: u64) -> Reply {
+        let at = self.now.mono;
+        Reply::Progress { done, at }
+    }
+
     /// What was told, without PROGRESS.
     fn told(&self) -> Vec<Reply> {
         let replies = self.out.replies.iter();
         replies
-            .filter(|reply| !matches!(reply, Reply::Progress(_)))
+            .filter(|reply| !matches!(reply, Reply::Progress { .. }))
             .cloned()
             .collect()
     }
@@ -114,7 +120,7 @@ fn a_run_of_messages_to_one_port_is_one_batch_and_counts_once() {
     let batches = inbound.ports.world().batches.clone();
     assert_eq!(batches, [(name("p"), 8), (name("q"), 4), (name("p"), 8)]);
     let cost: u64 = frames_cost(&frames);
-    assert_eq!(inbound.out.replies, [Reply::Progress(cost)]);
+    assert_eq!(inbound.out.replies, [inbound.progress(cost)]);
     inbound.ports.handle(&name("p"), 100, |_| false);
     let numbers: Vec<u64> = (0..8).chain(12..20).collect();
     assert_eq!(inbound.ports.numbers("p"), numbers);
@@ -157,7 +163,7 @@ fn bytes_may_come_cut_anywhere() {
             replies.extend(out.replies);
         }
         assert!(data.is_empty());
-        replies.retain(|reply| !matches!(reply, Reply::Progress(_)));
+        replies.retain(|reply| !matches!(reply, Reply::Progress { .. }));
         assert_eq!(replies, [Reply::Pong(3)]);
         inbound.ports.handle(&name("p"), 100, |_| false);
         assert_eq!(inbound.ports.numbers("p"), [5, 5]);
@@ -191,7 +197,7 @@ fn a_message_to_a_port_that_is_not_there_is_told_once_and_what_follows_is_droppe
     // all of it was dealt with
     let all = [send("p", NULL); 4];
     let ack = frames_cost(&[Frame::LossAck { port: "p" }]);
-    let done = Reply::Progress(frames_cost(&all) + ack);
+    let done = inbound.progress(frames_cost(&all) + ack);
     assert_eq!(inbound.out.replies.last(), Some(&done));
 }
 
@@ -228,7 +234,7 @@ fn what_is_ordered_behind_messages_for_a_full_mailbox_waits_with_them() {
     );
     assert_eq!(
         inbound.out.replies.last(),
-        Some(&Reply::Progress(frames_cost(&all))),
+        Some(&inbound.progress(frames_cost(&all))),
         "dealt with, and held"
     );
     assert_eq!(inbound.session.held_bytes() as u64, 4 * one + monitor);
@@ -719,7 +725,7 @@ fn fragments_of_many_lanes_come_together() {
     assert_eq!(inbound.ports.numbers("p"), [9, 9, 9]);
     assert_eq!(
         inbound.out.replies,
-        [Reply::Progress(3 * (total + 64))],
+        [inbound.progress(3 * (total + 64))],
         "as if they had come whole"
     );
     assert_eq!(inbound.session.held_bytes(), 0);
