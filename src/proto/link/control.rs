@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
-use super::frame::Frame;
+use super::{frame::Frame, pace};
 use crate::proto::{id::PortName, limits::Now};
 
 /// A PROGRESS that frees little waits this long for something to travel with.
 const PROGRESS_DELAY: Duration = Duration::from_millis(20);
+
+/// A PROGRESS that frees more goes at once, in bytes: several go to what a busy link has under way.
+const STEP_MAX: u64 = pace::FLIGHT_MIN / 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ impl Control {
             progress: Progress {
                 done: 0,
                 told: 0,
-                step: (window as u64 / 16).max(1),
+                step: (window as u64 / 16).clamp(1, STEP_MAX),
                 due: None,
             },
         }

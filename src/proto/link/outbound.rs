@@ -316,14 +316,16 @@ impl Outbound {
     // --- what the peer says ---
 
     /// PROGRESS.
-    pub(crate) fn handle_progress(&mut self, progress: u64) -> Result<(), Lie> {
+    pub(crate) fn handle_progress(&mut self, progress: u64, now: Now) -> Result<(), Lie> {
         let mut done = Vec::new();
-        let result = self.window.handle_progress(progress, |lane, cost| {
-            match done.last_mut() {
-                Some((last, sum)) if *last == lane => *sum += cost,
-                _ => done.push((lane, cost)),
-            };
-        });
+        let result = self
+            .window
+            .handle_progress(progress, now.mono, |lane, cost| {
+                match done.last_mut() {
+                    Some((last, sum)) if *last == lane => *sum += cost,
+                    _ => done.push((lane, cost)),
+                };
+            });
         for (index, cost) in done {
             if let Some(lane) = self.lanes.get(index) {
                 self.window.free(&mut lane.share, cost);

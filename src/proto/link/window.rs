@@ -2,9 +2,12 @@
 //!
 //! `sent - progress + held` stays within the window that the peer grants. One lane may take a quarter of what is free
 //! (the dynamic threshold of Choudhury and Hahne), so that ports that are stuck never take all of it together. A
-//! message over that share passes alone in its lane, one such on a link; the window does not count it.
+//! message over that share passes alone in its lane, one such on a link; the window does not count it. No more is under way
+//! together than the link needs for being busy ([`super::pace`]), of which a lane leaves as much to others as it takes.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
+
+use super::pace::Pace;
 
 /// Names a lane of this link while anything of it is under way.
 pub(crate) type LaneIndex = u32;
@@ -61,6 +64,9 @@ pub(crate) struct Window {
     size: u64,
     /// Taken of it by all lanes.
     used: u64,
+    /// What of that is under way.
+    flight: u64,
+    pace: Pace,
     alone: bool,
     /// Everything sent whole since the link is up, and what the peer says it has dealt with of that.
     sent: u64,
@@ -76,6 +82,8 @@ impl Window {
         Window {
             size: size as u64,
             used: 0,
+            flight: 0,
+            pace: Pace::default(),
             alone: false,
             sent: 0,
             progress: 0,
@@ -87,9 +95,16 @@ impl Window {
     /// What is free of it.
     pub(crate) fn room(&self) -> Room {
         Room {
-            free: self.size.saturating_sub(self.used),
+            free: self.free_bytes(),
             alone: !self.alone,
         }
+    }
+
+    /// What lanes may take a quarter of.
+    fn free_bytes(&self) -> u64 {
+        let room = self.pace.flight_max().saturating_sub(self.flight);
+        let free = self.size.saturating_sub(self.used);
+        free.min(room.saturating_mul(4))
     }
 
     /// How many bytes have to be free for a message that had to wait, and whether it may go alone instead. `None`: it
@@ -109,10 +124,11 @@ impl Window {
         if share.alone {
             return false;
         }
-        let free = self.size.saturating_sub(self.used);
+        let free = self.free_bytes();
         let own = share.inflight + share.held;
         if own.saturating_add(cost) <= free / 4 {
             self.used += cost;
+            self.flight += cost;
         } else if own == 0 && !self.alone {
             self.alone = true;
             share.alone = true;
@@ -137,8 +153,14 @@ impl Window {
             return false;
         }
         self.used += cost;
+        self.flight += cost;
         share.inflight += cost;
         true
+    }
+
+    /// What was sent goes out now.
+    pub(crate) fn mark(&mut self, now: Duration) {
+        self.pace.mark(self.sent, self.progress, now);
     }
 
     /// The last byte of a frame is on its way; `counts`: it is a message or a spawn.
@@ -172,6 +194,7 @@ impl Window {
     pub(crate) fn handle_progress(
         &mut self,
         progress: u64,
+        now: Duration,
         mut freed: impl FnMut(LaneIndex, u64),
     ) -> Result<(), Lie> {
         if progress < self.progress {
@@ -199,6 +222,7 @@ impl Window {
             }
             self.unprocessed.pop_front();
         }
+        self.pace.progress(self.progress, self.sent, now);
         if self.progress == progress {
             Ok(())
         } else {
@@ -209,6 +233,9 @@ impl Window {
     /// So much of this lane is done (see [`Self::handle_progress`]).
     pub(crate) fn free(&mut self, share: &mut Share, cost: u64) {
         share.inflight = share.inflight.saturating_sub(cost);
+        if !share.alone {
+            self.flight = self.flight.saturating_sub(cost);
+        }
         self.give_back(share, cost);
     }
 
@@ -308,7 +335,7 @@ mod tests {
                             let Some((lane, cost)) = flying.pop_front() else { break };
                             done += cost;
                             let mut freed = Vec::new();
-                            window.handle_progress(done, |lane, cost| freed.push((lane, cost))).unwrap();
+                            window.handle_progress(done, Duration::ZERO, |lane, cost| freed.push((lane, cost))).unwrap();
                             prop_assert_eq!(&freed, &[(lane as u32, cost)]);
                             window.free(&mut shares[lane], cost);
                         }
@@ -321,7 +348,7 @@ mod tests {
                             window.hold(&mut shares[lane], cost).unwrap();
                             done += cost;
                             flying.pop_front();
-                            window.handle_progress(done, |_, _| {}).unwrap();
+                            window.handle_progress(done, Duration::ZERO, |_, _| {}).unwrap();
                             window.free(&mut shares[lane], cost);
                         }
                     }
@@ -338,7 +365,7 @@ mod tests {
             }
             for (lane, cost) in flying {
                 done += cost;
-                window.handle_progress(done, |_, _| {}).unwrap();
+                window.handle_progress(done, Duration::ZERO, |_, _| {}).unwrap();
                 window.free(&mut shares[lane], cost);
             }
             for lane in 0..5 {

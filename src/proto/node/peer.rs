@@ -280,7 +280,7 @@ impl<W> Peer<W> {
             return handled;
         }
         let result = match frame {
-            PeerFrame::Progress(done) => self.out.handle_progress(done),
+            PeerFrame::Progress(done) => self.out.handle_progress(done, now),
             PeerFrame::Hold { port, bytes } => self.out.handle_hold(&port, bytes),
             PeerFrame::Resume { port, bytes } => self.out.handle_resume(&port, bytes),
             PeerFrame::Loss { port, text, .. } => {

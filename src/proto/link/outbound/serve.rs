@@ -59,6 +59,7 @@ impl Outbound {
             self.admit();
             self.last_lane = now.mono;
         }
+        self.window.mark(now.mono);
         self.downs.transmit(sink.bytes(), now);
         if let Some(terms) = &mut self.terms {
             if sink.size() > start {

@@ -106,7 +106,7 @@ impl Far {
             out.handle_hold(&port, cost).unwrap();
         }
         self.done += cost;
-        out.handle_progress(self.done).unwrap();
+        out.handle_progress(self.done, at(0)).unwrap();
     }
 
     fn resume(&mut self, out: &mut Outbound, port: &PortName) {
