@@ -10,7 +10,7 @@ use std::{
 use super::{
     actor::{self, Actor},
     builder::NodeBuilder,
-    call::{Call, death_watch},
+    call::Call,
     db::Db,
     error::{RunError, SendError, SpawnError},
     events::{Events, NodeStats},
@@ -33,7 +33,7 @@ use crate::{
         db::DbHost,
         events::LinkInfo,
         local::LocalFull,
-        mesh::{Mesh, MeshSendError},
+        mesh::{Called, Mesh, MeshSendError},
         port::PortCell,
         registry::Registry,
         reply::ReplyCell,
@@ -67,11 +67,12 @@ pub struct Node {
 }
 
 /// Where a monitor was set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Registration {
     None,
     Local(WatchId),
     Remote(WatchId),
+    Called(Called),
 }
 
 /// Where a port is.
@@ -241,8 +242,7 @@ impl Node {
     /// ```
     #[doc(alias = "cal")]
     pub fn call<T: FromMessage>(&self, to: &PortId, message: impl IntoMessage) -> Call<T> {
-        let request = message.into_message(self.registry().limits());
-        Call::new(self.clone(), to.clone(), request)
+        Call::new(self, to, message)
     }
 
     pub(crate) fn send_call(
@@ -251,14 +251,14 @@ impl Node {
         request: Message,
         reply: Arc<ReplyCell>,
     ) -> Result<Registration, SendError> {
-        let watch = death_watch(self, reply);
         match self.place(to) {
-            Place::There(mesh) => Ok(Registration::Remote(mesh.call(to, request, watch)?)),
+            Place::There(mesh) => Ok(Registration::Called(mesh.call(to, request, reply)?)),
             Place::Here | Place::Nowhere => {
-                let registration = self.register(to, watch);
-                self.send_raw(to, request).inspect_err(|_| {
+                let registration = self.register(to, reply);
+                if let Err(error) = self.send_raw(to, request) {
                     self.unregister(to, registration);
-                })?;
+                    return Err(error);
+                }
                 Ok(registration)
             }
         }
@@ -279,7 +279,9 @@ impl Node {
             Place::There(mesh) => Registration::Remote(mesh.monitor(port, watch)),
             Place::Nowhere => {
                 let reason = Reason::transport_error(port.node(), NO_MESH);
-                crate::runtime::behaviour::shielded("a monitor's callback", || watch(&reason));
+                crate::runtime::behaviour::shielded("a monitor's callback", || {
+                    watch.fire(&reason);
+                });
                 Registration::None
             }
         }
@@ -292,6 +294,11 @@ impl Node {
             Registration::Remote(id) => {
                 if let Some(mesh) = self.mesh() {
                     mesh.unmonitor(port, id);
+                }
+            }
+            Registration::Called(called) => {
+                if let Some(mesh) = self.mesh() {
+                    mesh.end_call(port, called);
                 }
             }
         }

@@ -1,8 +1,14 @@
 //! Names of nodes and ports: [`NodeId`], [`Incarnation`], [`PortName`], [`PortId`] and where new names come from.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use smol_str::{SmolStr, SmolStrBuilder};
+
+pub(crate) mod map;
+
+/// What a name begins with that a life of a node gives away.
+const PREFIX_BYTES: usize = 15;
 
 /// The longest node ID and the longest port name, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -29,16 +35,29 @@ pub enum ParseIdError {
     },
 }
 
+/// For each byte whether names may have it.
+const IN_NAMES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        let is_sign = matches!(byte, b'_' | b'.' | b':' | b'/' | b'-');
+        #[allow(clippy::indexing_slicing)] // of 256 by a byte, while this is compiled
+        {
+            table[byte as usize] = byte.is_ascii_alphanumeric() || is_sign;
+        }
+        byte += 1;
+    }
+    table
+};
+
 /// Whether the text is a node ID or a port name (the empty one too).
 pub(crate) fn check(text: &str) -> Result<(), ParseIdError> {
     if text.len() > NAME_BYTES_MAX {
         return Err(ParseIdError::TooLong(text.len()));
     }
     // every message brings a name: the slow look is for the message of the error
-    if text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'/' | b'-'))
-    {
+    #[allow(clippy::indexing_slicing)] // of 256 by a byte
+    if text.bytes().all(|byte| IN_NAMES[usize::from(byte)]) {
         return Ok(());
     }
     match text
@@ -106,7 +125,7 @@ macro_rules! text_type {
 /// # Ok::<(), portmesh::ParseIdError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(Arc<str>);
+pub struct NodeId(SmolStr);
 
 impl NodeId {
     /// The text of the name.
@@ -129,7 +148,7 @@ text_type!(NodeId);
 
 /// The part of a port ID behind the `#`: up to 255 of `[A-Za-z0-9_.:/-]`. The empty name is the node's own port.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortName(Arc<str>);
+pub struct PortName(SmolStr);
 
 impl PortName {
     /// The text of the name.
@@ -139,12 +158,12 @@ impl PortName {
 
     /// The name of every node's own port: empty.
     pub fn node_port() -> Self {
-        PortName("".into())
+        PortName(SmolStr::default())
     }
 
     /// The lane of the frames of the database, which is no port's: no text is read as it.
     pub(crate) fn db_lane() -> Self {
-        PortName("'db".into())
+        PortName(SmolStr::new_static("'db"))
     }
 
     /// Whether this names the node's own port.
@@ -207,6 +226,18 @@ impl PortId {
     /// Its name on that node.
     pub fn name(&self) -> &PortName {
         &self.name
+    }
+
+    /// What its text is put together of.
+    pub(crate) fn parts(&self) -> [&str; 3] {
+        let name = self.name.as_str();
+        let sign = if name.is_empty() { "" } else { "#" };
+        [self.node.as_str(), sign, name]
+    }
+
+    /// Its text, made without the detours of formatting: one goes with each call.
+    pub(crate) fn text(&self) -> String {
+        self.parts().concat()
     }
 }
 
@@ -272,7 +303,7 @@ impl From<&NodeId> for PortId {
 
 impl Serialize for PortId {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
+        to.serialize_str(&self.text())
     }
 }
 
@@ -310,7 +341,7 @@ impl Incarnation {
     /// What every port name begins with that this life of a node gives away: 15 characters, from the start time
     /// and 36 of the random bits. Fixed in length, so that no name of one prefix is a name of another.
     pub fn port_prefix(self) -> String {
-        base62(self.0 >> 44, 15)
+        base62(self.0 >> 44, PREFIX_BYTES)
     }
 }
 
@@ -352,18 +383,38 @@ impl<'de> Deserialize<'de> for Incarnation {
     }
 }
 
+const DIGITS: [u8; 62] = *b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 fn base62(mut number: u128, width: usize) -> String {
-    let mut digits = Vec::with_capacity(width.max(22));
-    while number > 0 || digits.len() < width.max(1) {
-        let digit = (number % 62) as u8;
-        digits.push(match digit {
-            0..=9 => b'0' + digit,
-            10..=35 => b'A' + digit - 10,
-            _ => b'a' + digit - 36,
-        });
+    let mut digits: Vec<u8> = Vec::with_capacity(width);
+    while number > 0 || digits.len() < width {
+        digits.extend(DIGITS.get((number % 62) as usize));
         number /= 62;
     }
     digits.iter().rev().map(|&b| char::from(b)).collect()
+}
+
+/// The name of that number among those with that prefix.
+fn numbered(prefix: &str, mut number: u64) -> PortName {
+    // from the end; a number has 11 digits at most
+    let mut digits = [0; 11];
+    let mut len = 0;
+    for at in digits.iter_mut().rev() {
+        if let Some(&digit) = DIGITS.get((number % 62) as usize) {
+            *at = digit;
+        }
+        number /= 62;
+        len += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    let digits = digits.get(digits.len().saturating_sub(len)..);
+    let digits = std::str::from_utf8(digits.unwrap_or_default());
+    let mut name = SmolStrBuilder::new();
+    name.push_str(prefix);
+    name.push_str(digits.unwrap_or_default());
+    PortName(name.finish())
 }
 
 /// Gives away port names that are never used twice: the incarnation's prefix and a counter (P6).
@@ -389,8 +440,8 @@ impl PortNames {
 
     /// The next name.
     pub fn next_name(&self) -> PortName {
-        let n = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        PortName(format!("{}{}", self.prefix, base62(n.into(), 1)).into())
+        let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        numbered(&self.prefix, number)
     }
 }
 
@@ -419,6 +470,7 @@ mod tests {
         for text in ["n", "n#p", "w/%".trim_end_matches('%')] {
             let id: PortId = text.parse().unwrap();
             assert_eq!(id.to_string().parse::<PortId>().unwrap(), id);
+            assert_eq!(id.text(), id.to_string());
         }
         assert_eq!(
             "n#a b".parse::<PortId>(),
@@ -432,8 +484,11 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for life in 0..50 {
             let names = PortNames::new(Incarnation::new(1_700_000_000_000, life << 44));
-            for _ in 0..200 {
-                assert!(seen.insert(names.next_name()));
+            for n in 1..=200 {
+                let name = names.next_name();
+                // as the protocol says how they are made
+                assert_eq!(name.as_str(), format!("{}{}", names.prefix(), base62(n, 1)));
+                assert!(seen.insert(name));
             }
         }
         assert!(Incarnation::new(2, 0) > Incarnation::new(1, u128::MAX));

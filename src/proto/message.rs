@@ -36,6 +36,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     codec::{Format, cbor},
+    id::PortId,
     limits::Limits,
     value::Value,
 };
@@ -104,13 +105,28 @@ impl Message {
         what: &T,
         limits: &Limits,
     ) -> Result<Message, EncodeError> {
-        Self::encode_list(limits, |writer| {
-            encode::list(writer, what, encode::Unit::Null)?;
-            match cbor::Reader::new(&writer.out).begin_list()? {
-                0 => Err(empty()),
-                _ => Ok(()),
-            }
-        })
+        Self::encode_list(limits, |writer| encode_whole(writer, what))
+    }
+    /// Likewise, with the ID of the reply port as one more value at the end: what [`Self::with_appended`] makes of it, in
+    /// one pass.
+    ///
+    /// # Errors
+    /// See [`EncodeError`]; also for what would be an empty list.
+    pub fn encode_request<T: Serialize + ?Sized>(
+        what: &T,
+        reply: &PortId,
+        limits: &Limits,
+    ) -> Result<Message, EncodeError> {
+        let mut is_whole = false;
+        let message = Self::encode_list(limits, |writer| {
+            encode_whole(writer, what)?;
+            is_whole = writer.append_text(reply.parts())?;
+            Ok(())
+        })?;
+        match is_whole {
+            true => Ok(message),
+            false => message.with_appended(&[Value::Text(reply.text())], limits),
+        }
     }
     /// Likewise, where an empty list is allowed: reasons and spawn arguments. `()` is the empty list.
     ///
@@ -342,6 +358,17 @@ fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         SCRATCH.set(out);
     }
     made
+}
+
+fn encode_whole<T: Serialize + ?Sized>(
+    writer: &mut cbor::Writer,
+    what: &T,
+) -> Result<(), EncodeError> {
+    encode::list(writer, what, encode::Unit::Null)?;
+    match cbor::Reader::new(&writer.out).begin_list()? {
+        0 => Err(empty()),
+        _ => Ok(()),
+    }
 }
 
 fn empty() -> EncodeError {

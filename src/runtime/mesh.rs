@@ -149,6 +149,14 @@ impl From<SendRefused> for MeshSendError {
     }
 }
 
+/// The monitor of a call: [`Mesh::call`].
+#[derive(Debug)]
+pub struct Called {
+    /// Not looked up again. Where it was dropped and made anew the monitor has fired.
+    cell: Arc<PeerCell>,
+    id: WatchId,
+}
+
 /// See the module. `P` is the ports of the node. When it is dropped everything ends at once, as by a shutdown that flushes
 /// nothing.
 pub struct Mesh<P: NodePorts> {
@@ -302,7 +310,7 @@ impl<P: NodePorts> Mesh<P> {
         to: &PortId,
         message: Message,
         watch: Watch,
-    ) -> Result<WatchId, MeshSendError> {
+    ) -> Result<Called, MeshSendError> {
         let item = (message, watch);
         let called = self
             .shared
@@ -313,7 +321,15 @@ impl<P: NodePorts> Mesh<P> {
         let (cell, called) = called.map_err(|(message, _)| MeshSendError::ShutDown(message))?;
         let (id, wake) = called.map_err(|(refused, _)| refused)?;
         self.shared.wake(&cell, to.node(), wake);
-        Ok(cell.outer_id(id))
+        Ok(Called { cell, id })
+    }
+
+    /// Takes the monitor of a call back, as [`Self::unmonitor`] does.
+    pub fn end_call(&self, to: &PortId, Called { cell, id }: Called) {
+        let (watch, wake) = cell.lock().peer.unmonitor(to.name(), id);
+        // what the watch holds may do anything when it is dropped
+        drop(watch);
+        self.shared.wake(&cell, to.node(), wake);
     }
 
     /// Monitors a port of another node. After a shutdown it fires at once, before this returns.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
 use super::{EncodeError, Message, empty};
-use crate::proto::{codec::cbor, limits::Limits, value::Value};
+use crate::proto::{codec::cbor, id::PortId, limits::Limits, value::Value};
 
 /// The name by which the encoder and the decoder know a list that is the message itself.
 pub(super) const RAW: &str = "$portmesh::Raw";
@@ -82,6 +82,17 @@ pub trait IntoMessage {
     /// # Errors
     /// See [`EncodeError`].
     fn into_args(self, limits: &Limits) -> Result<Message, EncodeError>;
+    /// The message of a call: with the ID of the reply port as one more value, the last.
+    ///
+    /// # Errors
+    /// See [`EncodeError`].
+    fn into_request(self, reply: &PortId, limits: &Limits) -> Result<Message, EncodeError>
+    where
+        Self: Sized,
+    {
+        let message = self.into_message(limits)?;
+        message.with_appended(&[Value::Text(reply.text())], limits)
+    }
 }
 
 impl<T: Serialize> IntoMessage for T {
@@ -90,6 +101,9 @@ impl<T: Serialize> IntoMessage for T {
     }
     fn into_args(self, limits: &Limits) -> Result<Message, EncodeError> {
         Message::encode_args(&self, limits)
+    }
+    fn into_request(self, reply: &PortId, limits: &Limits) -> Result<Message, EncodeError> {
+        Message::encode_request(&self, reply, limits)
     }
 }
 

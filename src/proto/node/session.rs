@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
@@ -11,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::{
     held::{Held, Item},
     peer::{PeerFrame, Reply},
+    reason,
     run::Run,
     watched::Watched,
 };
@@ -66,6 +68,8 @@ pub struct Session<P: Ports> {
     unborn: VecDeque<(PortName, Reason)>,
     /// Found where there is no result to tell it with.
     fault: Option<CloseReason>,
+    /// Of the last run, empty, for the next one.
+    spare: Vec<Range<usize>>,
 }
 
 /// What every step needs.
@@ -93,6 +97,7 @@ impl<P: Ports> Session<P> {
             watched: Watched::default(),
             unborn: VecDeque::new(),
             fault: None,
+            spare: Vec::new(),
         }
     }
 
@@ -442,6 +447,9 @@ impl<P: Ports> Session<P> {
         if bytes.len() > max {
             let text = format!("a reason of {} bytes, the limit is {max}", bytes.len());
             return Err(CloseReason::Protocol(text));
+        }
+        if bytes == reason::NORMAL && self.params.format.is_cbor() {
+            return Ok(Reason::normal());
         }
         Message::from_wire(Bytes::copy_from_slice(bytes), self.params.format.clone())
             .values(&self.limits)

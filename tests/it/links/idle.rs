@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portmesh::{
     proto::{close::CloseReason, message::Message},
-    runtime::events::NodeEvent,
+    runtime::{events::NodeEvent, watch},
 };
 use tokio::time::{Instant, sleep};
 
@@ -109,11 +109,11 @@ async fn a_call_under_way_and_a_message_that_is_held_hold_it_open() {
     let message = Message::encode(&("call", 0), &rig.limits).unwrap();
     let id = a
         .mesh
-        .call(&pid("b#in"), message, Box::new(|_| {}))
+        .call(&pid("b#in"), message, watch(|_| {}))
         .unwrap();
     stays(&nodes).await;
     // it was answered
-    a.mesh.unmonitor(&pid("b#in"), id);
+    a.mesh.end_call(&pid("b#in"), id);
     // one is in the mailbox already, so this one is held
     a.send("b#in", ("n", 1)).unwrap();
     stays(&nodes).await;

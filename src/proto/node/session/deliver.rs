@@ -34,11 +34,13 @@ impl<P: Ports> Session<P> {
             self.ordered(&name, Item::Watch { cost: 0 }, cx);
         }
         let head = payload.start.saturating_sub(send_head(&name))..payload.start;
+        let mut payloads = std::mem::take(&mut self.spare);
+        payloads.push(payload);
         *run = Some(Run {
             target: self.target(&name, cx),
             name,
             head: (!watch).then_some(head),
-            payloads: vec![payload],
+            payloads,
         });
         Ok(())
     }
@@ -76,9 +78,18 @@ impl<P: Ports> Session<P> {
         data: &[u8],
         cx: &mut Cx<'_, P>,
     ) {
-        let Some(run) = run.take() else {
+        let Some(mut run) = run.take() else {
             return;
         };
+        self.hand_on(&mut run, data, cx);
+        // small, as most are: a link that waits keeps nothing large
+        if run.payloads.capacity() <= 64 {
+            run.payloads.clear();
+            self.spare = run.payloads;
+        }
+    }
+
+    fn hand_on(&mut self, run: &mut Run<P::Port>, data: &[u8], cx: &mut Cx<'_, P>) {
         let head = send_head(&run.name);
         let cost_of = |bytes: usize| lane::cost(head + bytes);
         self.done += run
@@ -87,7 +98,7 @@ impl<P: Ports> Session<P> {
             .map(|payload| cost_of(payload.len()))
             .sum::<u64>();
         let mut rest = run.payloads.as_slice();
-        let port = match run.target {
+        let port = match std::mem::replace(&mut run.target, Target::Held) {
             Target::Dropped => return,
             Target::Lost(text) => return self.lose(&run.name, rest.len() as u64, text, cx),
             Target::Held => None,
@@ -143,6 +154,9 @@ impl<P: Ports> Session<P> {
 
     /// Holds something more for a port that is held already. Gives it back where it is not.
     pub(super) fn hold(&mut self, name: &PortName, item: Item, cx: &mut Cx<'_, P>) -> Option<Item> {
+        if !self.held.contains(name.as_str()) {
+            return Some(item);
+        }
         let cost = item.cost();
         let back = self.held.push(name, item);
         if back.is_none() {
