@@ -270,7 +270,7 @@ impl Default for Links {
 }
 
 impl Links {
-    fn shard(&self, link: LinkId) -> &RwLock<HashMap<LinkId, Arc<LinkHandle>>> {
+    fn shard(&self, link: LinkId) -> &RwLock<BTreeMap<LinkId, Arc<LinkHandle>>> {
         let [first, ..] = &self.shards;
         let at = (link.0.get() % LINK_SHARDS as u64) as usize;
         self.shards.get(at).unwrap_or(first)

@@ -11,7 +11,7 @@ use std::{
 use hashbrown::{HashTable, hash_table::Entry};
 
 use super::{port::PortCell, reply::ReplyCell};
-use crate::proto::id::{Incarnation, map::apart};
+use crate::proto::id::Incarnation;
 
 const SHARDS: usize = 64;
 
@@ -66,14 +66,17 @@ impl Names {
     /// Nearly all names that are looked up are those that this node gave away. It gives each number once, so that a product
     /// with a secret spreads them well enough; any other name may be chosen by somebody who means ill.
     fn hash(&self, name: &str) -> u64 {
-        match apart(name) {
-            Some((prefix, number)) if prefix == self.own.as_bytes() => {
-                let (a, b) = self.key;
-                let product = u128::from(number ^ a) * u128::from(b | 1);
-                (product >> 64) as u64 ^ product as u64
-            }
-            _ => self.hasher.hash_one(name),
+        let number = name.as_bytes().strip_prefix(self.own.as_bytes());
+        let mut digits = [0; 8];
+        if let Some(number) = number
+            && let Some(at) = digits.get_mut(..number.len())
+        {
+            at.copy_from_slice(number);
+            let (a, b) = self.key;
+            let product = u128::from(u64::from_le_bytes(digits) ^ a) * u128::from(b | 1);
+            return (product >> 64) as u64 ^ product as u64;
         }
+        self.hasher.hash_one(name)
     }
 
     /// The shard of that name, and the hash: one for both, since it is a good part of what a look costs.

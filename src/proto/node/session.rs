@@ -401,7 +401,8 @@ impl<P: Ports> Session<P> {
                 if watch {
                     self.ordered(&name, Item::Watch { cost: 0 }, cx);
                 }
-                let target = self.target(&name, cx);
+                let found = cx.ports.find(name.as_str());
+                let target = self.target(&name, found, cx);
                 let batch = Batch::one(own(payload), format);
                 self.hand_over(&name, target, batch, cx);
             }

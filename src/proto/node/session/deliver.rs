@@ -29,15 +29,20 @@ impl<P: Ports> Session<P> {
     ) -> Result<(), CloseReason> {
         self.check_size(payload.len())?;
         self.end_run(run, data, cx);
-        let name = port_name(port)?;
-        if watch {
-            self.ordered(&name, Item::Watch { cost: 0 }, cx);
+        let found = cx.ports.find(port);
+        // the name of a port that is there need not be looked at
+        let name = match found {
+            Some(_) => PortName::known(port),
+            None => port_name(port)?,
+        };
+        if watch && let Some(item) = self.hold(&name, Item::Watch { cost: 0 }, cx) {
+            self.apply(&name, found.as_ref(), item, cx);
         }
         let head = payload.start.saturating_sub(send_head(&name))..payload.start;
         let mut payloads = std::mem::take(&mut self.spare);
         payloads.push(payload);
         *run = Some(Run {
-            target: self.target(&name, cx),
+            target: self.target(&name, found, cx),
             name,
             head: (!watch).then_some(head),
             payloads,
@@ -45,12 +50,16 @@ impl<P: Ports> Session<P> {
         Ok(())
     }
 
-    /// Where messages for that port go now.
-    pub(super) fn target(&self, name: &PortName, cx: &mut Cx<'_, P>) -> Target<P::Port> {
+    /// Where messages for that port go now, which was found or not.
+    pub(super) fn target(
+        &self,
+        name: &PortName,
+        port: Option<P::Port>,
+        cx: &mut Cx<'_, P>,
+    ) -> Target<P::Port> {
         if self.broken.contains(name) {
             return Target::Dropped;
         }
-        let port = cx.ports.find(name.as_str());
         if !self.policy.is_open(Operation::Send)
             && let Some(port) = &port
             && let Err(denial) = self.permit(Operation::Send, name, port, cx)
