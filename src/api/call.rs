@@ -15,7 +15,8 @@ use tokio::time::{Sleep, sleep};
 use super::{
     error::{CallError, SendError},
     message::FromMessage,
-    node::{Node, Registration},
+    monitor::Registration,
+    node::Node,
 };
 use crate::{
     proto::{

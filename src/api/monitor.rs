@@ -9,21 +9,17 @@ use std::{
 };
 
 use super::{
-    context::Context,
-    handler::OnDeath,
-    inner::NodeInner,
-    node::{Node, Registration},
-    port::death_work,
-    tied::Tied,
+    context::Context, handler::OnDeath, inner::NodeInner, node::Node, port::death_work, tied::Tied,
 };
 use crate::{
     proto::{
         id::PortId,
         limits::Limits,
         message::{EncodeError, IntoMessage, Message, Reason},
+        monitor::WatchId,
         value::Value,
     },
-    runtime::Fire,
+    runtime::{Fire, mesh::Called},
 };
 
 type Action = Box<dyn FnOnce(&Reason) + Send>;
@@ -66,9 +62,11 @@ impl Slot {
 
     fn poll(&self, cx: &task::Context<'_>) -> Poll<Reason> {
         match &mut *self.lock() {
-            State::Fired(reason) => {
-                Poll::Ready(reason.take().unwrap_or_else(crate::runtime::local::shutdown))
-            }
+            State::Fired(reason) => Poll::Ready(
+                reason
+                    .take()
+                    .unwrap_or_else(crate::runtime::local::shutdown),
+            ),
             State::Awaited(Some(waker)) if waker.will_wake(cx.waker()) => Poll::Pending,
             State::Awaited(waker) => {
                 *waker = Some(cx.waker().clone());
@@ -199,6 +197,15 @@ fn kill_action(node: Weak<NodeInner>, victim: PortId) -> Action {
             node.kill_linked(&victim, reason.clone());
         }
     })
+}
+
+/// Where a monitor was set.
+#[derive(Debug)]
+pub(crate) enum Registration {
+    None,
+    Local(WatchId),
+    Remote(WatchId),
+    Called(Called),
 }
 
 /// A monitor's end at the watching side.

@@ -16,7 +16,7 @@ use super::{
     events::{Events, NodeStats},
     inner::NodeInner,
     message::FromMessage,
-    monitor::Monitoring,
+    monitor::{Monitoring, Registration},
     port::PortBuilder,
     spawn::SpawnTarget,
     timer::After,
@@ -25,7 +25,6 @@ use crate::{
     proto::{
         id::{Incarnation, NodeId, PortId},
         message::{EncodeError, IntoMessage, Message, Reason},
-        monitor::WatchId,
         policy::Policy,
     },
     runtime::{
@@ -33,7 +32,7 @@ use crate::{
         db::DbHost,
         events::LinkInfo,
         local::LocalFull,
-        mesh::{Called, Mesh, MeshSendError},
+        mesh::{Mesh, MeshSendError},
         port::PortCell,
         registry::Registry,
         reply::ReplyCell,
@@ -64,15 +63,6 @@ use crate::{
 #[derive(Clone)]
 pub struct Node {
     inner: Arc<NodeInner>,
-}
-
-/// Where a monitor was set.
-#[derive(Debug)]
-pub(crate) enum Registration {
-    None,
-    Local(WatchId),
-    Remote(WatchId),
-    Called(Called),
 }
 
 /// Where a port is.

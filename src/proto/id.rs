@@ -1,6 +1,10 @@
 //! Names of nodes and ports: [`NodeId`], [`Incarnation`], [`PortName`], [`PortId`] and where new names come from.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 use smol_str::{SmolStr, SmolStrBuilder};
@@ -113,6 +117,17 @@ macro_rules! text_type {
                 from.deserialize_str(Visitor)
             }
         }
+        // those of a `SmolStr` look twice at what is not equal
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.as_str() == other.as_str()
+            }
+        }
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.as_str().hash(state);
+            }
+        }
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
                 self.as_str()
@@ -130,15 +145,8 @@ macro_rules! text_type {
 /// assert!("a#b".parse::<NodeId>().is_err());
 /// # Ok::<(), portmesh::ParseIdError>(())
 /// ```
-#[derive(Clone, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Eq, PartialOrd, Ord)]
 pub struct NodeId(SmolStr);
-
-#[allow(clippy::derived_hash_with_manual_eq)] // both are those of the text
-impl PartialEq for NodeId {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
 
 impl NodeId {
     /// The text of the name.
@@ -160,15 +168,8 @@ impl FromStr for NodeId {
 text_type!(NodeId);
 
 /// The part of a port ID behind the `#`: up to 255 of `[A-Za-z0-9_.:/-]`. The empty name is the node's own port.
-#[derive(Clone, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Eq, PartialOrd, Ord)]
 pub struct PortName(SmolStr);
-
-#[allow(clippy::derived_hash_with_manual_eq)] // both are those of the text
-impl PartialEq for PortName {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
 
 impl PortName {
     /// The text of the name.

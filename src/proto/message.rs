@@ -105,7 +105,13 @@ impl Message {
         what: &T,
         limits: &Limits,
     ) -> Result<Message, EncodeError> {
-        Self::encode_list(limits, |writer| encode_whole(writer, what))
+        Self::encode_list(limits, |writer| {
+            encode::list(writer, what, encode::Unit::Null)?;
+            match cbor::Reader::new(&writer.out).begin_list()? {
+                0 => Err(empty()),
+                _ => Ok(()),
+            }
+        })
     }
     /// Likewise, with the ID of the reply port as one more value at the end: what [`Self::with_appended`] makes of it, in
     /// one pass.
@@ -119,7 +125,10 @@ impl Message {
     ) -> Result<Message, EncodeError> {
         let mut is_whole = false;
         let message = Self::encode_list(limits, |writer| {
-            encode_whole(writer, what)?;
+            encode::list(writer, what, encode::Unit::Null)?;
+            if cbor::Reader::new(&writer.out).begin_list()? == 0 {
+                return Err(empty());
+            }
             is_whole = writer.append_text(reply.parts())?;
             Ok(())
         })?;
@@ -358,17 +367,6 @@ fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         SCRATCH.set(out);
     }
     made
-}
-
-fn encode_whole<T: Serialize + ?Sized>(
-    writer: &mut cbor::Writer,
-    what: &T,
-) -> Result<(), EncodeError> {
-    encode::list(writer, what, encode::Unit::Null)?;
-    match cbor::Reader::new(&writer.out).begin_list()? {
-        0 => Err(empty()),
-        _ => Ok(()),
-    }
 }
 
 fn empty() -> EncodeError {

@@ -127,7 +127,11 @@ impl<W> Watches<W> {
             self.idle.remove(&place);
         }
         self.monitors -= watched.entries.len();
-        watched.entries.into_iter().map(|(_, watch)| watch).collect()
+        watched
+            .entries
+            .into_iter()
+            .map(|(_, watch)| watch)
+            .collect()
     }
 
     /// Messages to the port may have been lost: all its monitors, to be fired. It stays asked for.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::Watch;
 use crate::proto::{
-    id::NodeId,
+    id::{NodeId, PortName},
     limits::Limits,
     monitor::WatchId,
     node::peer::{Fired, Peer, Wake},
@@ -64,6 +64,24 @@ impl PeerCell {
     pub(super) fn inner_id(&self, id: WatchId) -> Option<WatchId> {
         let inner = id.0.wrapping_sub(self.first_watch);
         (inner >> WATCHES_PER_CELL_BITS == 0).then_some(WatchId(inner))
+    }
+}
+
+/// The monitor of a call: [`Mesh::call`](super::mesh::Mesh::call).
+#[derive(Debug)]
+pub struct Called {
+    /// Not looked up again. Where it was dropped and made anew meanwhile the monitor has fired.
+    pub(super) cell: Arc<PeerCell>,
+    pub(super) id: WatchId,
+}
+
+impl Called {
+    /// Takes it back.
+    pub(super) fn end(&self, port: &PortName) -> Wake {
+        let (watch, wake) = self.cell.lock().peer.unmonitor(port, self.id);
+        // what the watch holds may do anything when it is dropped
+        drop(watch);
+        wake
     }
 }
 

@@ -95,12 +95,7 @@ impl Registry {
     }
 
     /// The reply port is gone: answered, cancelled or killed.
-    pub fn end_reply(
-        &self,
-        cell: &ReplyCell,
-        answer: Option<Answer>,
-        reason: &Reason,
-    ) -> bool {
+    pub fn end_reply(&self, cell: &ReplyCell, answer: Option<Answer>, reason: &Reason) -> bool {
         let mut inner = cell.lock();
         let Some(waker) = inner.end(answer) else {
             return false;

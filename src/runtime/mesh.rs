@@ -13,6 +13,7 @@ use tokio::{
     time::timeout,
 };
 
+pub use super::cells::Called;
 use super::{
     DbLinks, Directory, NodePorts, Watch,
     auth::{AuthConfig, feature},
@@ -147,14 +148,6 @@ impl From<SendRefused> for MeshSendError {
             SendRefused::TooLarge { message, max } => MeshSendError::TooLarge { message, max },
         }
     }
-}
-
-/// The monitor of a call: [`Mesh::call`].
-#[derive(Debug)]
-pub struct Called {
-    /// Not looked up again. Where it was dropped and made anew the monitor has fired.
-    cell: Arc<PeerCell>,
-    id: WatchId,
 }
 
 /// See the module. `P` is the ports of the node. When it is dropped everything ends at once, as by a shutdown that flushes
@@ -325,11 +318,9 @@ impl<P: NodePorts> Mesh<P> {
     }
 
     /// Takes the monitor of a call back, as [`Self::unmonitor`] does.
-    pub fn end_call(&self, to: &PortId, Called { cell, id }: Called) {
-        let (watch, wake) = cell.lock().peer.unmonitor(to.name(), id);
-        // what the watch holds may do anything when it is dropped
-        drop(watch);
-        self.shared.wake(&cell, to.node(), wake);
+    pub fn end_call(&self, to: &PortId, called: Called) {
+        let wake = called.end(to.name());
+        self.shared.wake(&called.cell, to.node(), wake);
     }
 
     /// Monitors a port of another node. After a shutdown it fires at once, before this returns.

@@ -437,20 +437,33 @@ fn a_request_is_its_message_with_the_reply_port_appended() {
             check(message.clone(), message.into_request(&reply, &limits()).unwrap());
         )*};
     }
-    all!(("ping", 1), 5, "text", (), vec![7; 300], Raw(vec![1.into()]));
+    all!(
+        ("ping", 1),
+        5,
+        "text",
+        (),
+        vec![7; 300],
+        Raw(vec![1.into()])
+    );
     // lists whose heads have room for one more, and whose have not
     for len in [1, 22, 23, 24, 255, 256] {
         all!(Raw(vec![7.into(); len]));
     }
     let none = Raw(Vec::new()).into_request(&reply, &limits());
-    assert!(matches!(none, Err(EncodeError::NotEncodable(_))), "{none:?}");
+    assert!(
+        matches!(none, Err(EncodeError::NotEncodable(_))),
+        "{none:?}"
+    );
     let tight = Limits {
         message_bytes_max: 12,
         ..limits()
     };
     assert!(5.into_request(&reply, &tight).is_ok());
     let large = ("ping", 1).into_request(&reply, &tight);
-    assert!(matches!(large, Err(EncodeError::TooLarge { .. })), "{large:?}");
+    assert!(
+        matches!(large, Err(EncodeError::TooLarge { .. })),
+        "{large:?}"
+    );
     let few = Limits {
         values_max: 3,
         ..limits()

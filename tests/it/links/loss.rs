@@ -140,8 +140,7 @@ async fn a_callback_that_panics_harms_no_other() {
     let _b = rig.node("b", &[]).await;
     let before = a.monitor("b#x");
     a.until_linked("b").await;
-    a.mesh
-        .monitor(&pid("b#x"), watch(|_| panic!("on purpose")));
+    a.mesh.monitor(&pid("b#x"), watch(|_| panic!("on purpose")));
     let after = a.monitor("b#x");
     rig.network.cut("a", "b");
     before.until_fired().await;

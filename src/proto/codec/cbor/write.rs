@@ -61,7 +61,11 @@ impl Writer {
     /// Appends a text to the list that is all that was written; the text is in parts. `false`: the head of the list has no
     /// room for one more, and nothing was done.
     pub(crate) fn append_text(&mut self, parts: [&str; 3]) -> Result<bool, EncodeError> {
-        let Some(head) = self.out.first_mut().filter(|head| head::is_short_list(**head)) else {
+        let Some(head) = self
+            .out
+            .first_mut()
+            .filter(|head| head::is_short_list(**head))
+        else {
             return Ok(false);
         };
         *head += 1;
