@@ -58,7 +58,7 @@ pub use proto::{
     naming::NodePattern,
     policy::{Operation, Policy, Rule},
     ports::mailbox::Overflow,
-    value::{Int, Value},
+    value::{Blob, Int, Value},
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{

@@ -3,7 +3,9 @@
 use std::{hint::black_box, time::Duration};
 
 use bytes::Bytes;
-use portmesh::{Format, Limits, Message, PortName, Reason, proto::id::PortNames};
+use portmesh::{Blob, Format, Limits, Message, PortName, Reason, proto::id::PortNames};
+
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::rig::{Pair, WRITE_BYTES, next};
 
@@ -185,18 +187,28 @@ pub(crate) fn spawn_monitor_kill(count: u64) {
     assert_eq!(pair.a.fired, count, "a count is a multiple of {AT_ONCE}");
 }
 
-/// 64 KiB, in fragments, from one core into a mailbox of the other.
+/// 64 KiB, in fragments, from one core into a mailbox of the other and out of it.
 pub(crate) fn large(count: u64) {
+    large_of(count, &Bytes::from(vec![0x5a; 64 << 10]));
+}
+
+/// The same without copies in the program's own types.
+pub(crate) fn large_blob(count: u64) {
+    large_of(count, &Blob::from(vec![0x5a; 64 << 10]));
+}
+
+fn large_of<B: Serialize + DeserializeOwned>(count: u64, body: &B) {
     let mut pair = Pair::new(&Format::cbor());
     let sink = port(0);
     let mailbox = pair.b.ports.open(&sink);
-    let body = Bytes::from(vec![0x5a; 64 << 10]);
     for n in 0..count {
-        let message = Message::encode(&("blob", n, body.clone()), &pair.a.limits);
+        let message = Message::encode(&("blob", n, body), &pair.a.limits);
         let sent = pair.a.peer.send(&sink, message.expect("encodable"));
         sent.expect("there is room");
         pair.forward();
-        black_box(next(&mailbox)).expect("it came");
+        let message = next(&mailbox).expect("it came");
+        let args: Result<(u64, B), _> = message.decode_args(&pair.b.limits);
+        black_box(args.expect("as it was sent"));
         pair.b.touched();
         pair.back();
         pair.pass(Duration::from_millis(1));

@@ -69,6 +69,7 @@ const CASES: &[Case] = &[
         2_500,
     ),
     case("core_large_64k", core::large, 20, 100),
+    case("core_blob_64k", core::large_blob, 20, 100),
     case("node_local", nodes::local, 2_048, 8_192),
     case("node_small_cbor", nodes::small_cbor, 2_048, 8_192),
     case("node_small_json", nodes::small_json, 2_048, 8_192),

@@ -21,13 +21,15 @@
 //!
 //! Inside a message, at any depth, serde's own conventions hold: struct ↔ map, unit variant ↔ its name, other
 //! variants ↔ a map of the name to the content, `None` and `()` ↔ null. A `Vec<u8>` is a list of integers (bytes
-//! are accepted for it), `serde_bytes` and `bytes::Bytes` are bytes. serde's `is_human_readable` is false on every
+//! are accepted for it), `serde_bytes`, `bytes::Bytes` and [`Blob`](crate::Blob) are bytes. serde's `is_human_readable` is false on every
 //! format.
 
 use std::{
     borrow::Cow,
     cell::Cell,
     fmt,
+    num::NonZeroUsize,
+    ops::Range,
     sync::{Arc, OnceLock},
 };
 
@@ -44,6 +46,7 @@ use super::{
 mod batch;
 mod decode;
 mod encode;
+mod pieces;
 mod raw;
 mod reason;
 #[cfg(test)]
@@ -51,6 +54,7 @@ mod tests;
 
 pub use super::value::{DecodeError, EncodeError};
 pub use batch::Batch;
+use pieces::Pieces;
 pub use raw::{IntoMessage, Raw};
 pub use reason::Reason;
 
@@ -78,10 +82,13 @@ pub use reason::Reason;
 /// ```
 #[derive(Clone)]
 pub struct Message {
+    /// All of them, where there are no `pieces`.
     bytes: Bytes,
+    /// Where some were not copied.
+    pieces: Option<Arc<Pieces>>,
     format: Format,
     /// How many values it holds, where that was checked along with all else.
-    checked: Option<usize>,
+    checked: Option<NonZeroUsize>,
     /// What it was decoded into, for the formats that cannot be read in part.
     values: OnceLock<Arc<[Value]>>,
 }
@@ -153,15 +160,16 @@ impl Message {
         limits: &Limits,
         write: impl FnOnce(&mut cbor::Writer) -> Result<(), EncodeError>,
     ) -> Result<Message, EncodeError> {
-        let mut writer = cbor::Writer::new(SCRATCH.take(), limits);
+        let mut writer = cbor::Writer::keeping(SCRATCH.take(), limits);
         let count = write(&mut writer).and_then(|()| {
             writer.check_size(0)?;
             if writer.has_map {
                 // A type that writes itself may write a key twice.
-                cbor::scan(&writer.out, limits)?;
+                cbor::scan(&writer.without_kept(), limits)?;
             }
             Ok(limits.values_max - writer.budget.values_left())
         });
+        let kept = writer.kept.unwrap_or_default();
         let mut out = writer.out;
         let bytes = match count {
             Ok(_) if out.capacity() > SCRATCH_MAX => Bytes::from(std::mem::take(&mut out)),
@@ -171,29 +179,54 @@ impl Message {
             out.clear();
             SCRATCH.set(out);
         }
-        Ok(Message {
-            checked: Some(count?),
-            bytes,
-            format: Format::cbor(),
-            values: OnceLock::new(),
-        })
+        let mut message = Message {
+            checked: NonZeroUsize::new(count?),
+            ..Self::from_wire(bytes, Format::cbor())
+        };
+        if !kept.is_empty() {
+            let short = std::mem::take(&mut message.bytes);
+            message.pieces = Some(Arc::new(Pieces::new(short, kept)));
+        }
+        Ok(message)
     }
     /// What a link brought. Nothing is checked yet: that is done when it is decoded.
     pub fn from_wire(bytes: Bytes, format: Format) -> Message {
         Message {
             bytes,
+            pieces: None,
             format,
             checked: None,
             values: OnceLock::new(),
         }
     }
-    /// Its encoded bytes, in its own format.
+    /// Its encoded bytes, in its own format. Those of a [`Blob`](crate::Blob) that was put into it are copied for that,
+    /// once.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        match &self.pieces {
+            None => &self.bytes,
+            Some(pieces) => pieces.joined(),
+        }
     }
     /// Their number.
     pub fn encoded_len(&self) -> usize {
-        self.bytes.len()
+        match &self.pieces {
+            None => self.bytes.len(),
+            Some(pieces) => pieces.len(),
+        }
+    }
+    /// The same bytes as they are: parts of `Bytes`, in order.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&Bytes, Range<usize>)> {
+        let whole = self.pieces.is_none();
+        let pieces = self.pieces.iter().flat_map(|pieces| pieces.parts());
+        let whole = whole.then_some((&self.bytes, 0..self.bytes.len()));
+        whole.into_iter().chain(pieces)
+    }
+    /// What it begins with, as far as nothing has to be copied for it.
+    fn front(&self) -> &Bytes {
+        match &self.pieces {
+            None => &self.bytes,
+            Some(pieces) => pieces.short(),
+        }
     }
     /// The format of its bytes.
     pub fn format(&self) -> &Format {
@@ -209,7 +242,7 @@ impl Message {
         }
         if self.format.is_cbor() {
             self.check_len(limits)?;
-            cbor::scan(&self.bytes, limits).map(|_| ())
+            cbor::scan(self.bytes(), limits).map(|_| ())
         } else {
             self.list(limits).map(|_| ())
         }
@@ -218,10 +251,10 @@ impl Message {
         let max = limits
             .message_bytes_max
             .saturating_mul(self.format.expansion_max());
-        if self.bytes.len() > max {
+        let len = self.encoded_len();
+        if len > max {
             return Err(DecodeError(format!(
-                "the message is {} bytes long, the limit is {max}",
-                self.bytes.len()
+                "the message is {len} bytes long, the limit is {max}"
             )));
         }
         Ok(())
@@ -233,7 +266,7 @@ impl Message {
             return Ok(Cow::Borrowed(values));
         }
         self.check_len(limits)?;
-        let values = self.format.decode(&self.bytes, limits)?;
+        let values = self.format.decode(self.bytes(), limits)?;
         if self.format.has_peek() {
             return Ok(Cow::Owned(values));
         }
@@ -247,7 +280,7 @@ impl Message {
         }
         if self.format.is_cbor() {
             self.check_len(limits)?;
-            let checked = Some(cbor::scan(&self.bytes, limits)?);
+            let checked = NonZeroUsize::new(cbor::scan(self.bytes(), limits)?);
             return Ok(Message {
                 checked,
                 ..self.clone()
@@ -262,13 +295,16 @@ impl Message {
     /// It becomes too large, or it came over a link and is not a message.
     pub fn with_appended(&self, values: &[Value], limits: &Limits) -> Result<Message, EncodeError> {
         let message = self.to_cbor(limits)?;
-        let mut reader = cbor::Reader::new(&message.bytes);
+        let front = message.front();
+        let kept = message.pieces.as_ref().map_or(&[][..], |it| it.kept());
+        let mut reader = cbor::Reader::new(front);
         let old = reader.begin_list()?;
+        let before = front.len() - reader.rest().len();
         Self::encode_list(limits, |writer| {
             let mut list = writer.list(Some(old + values.len()))?;
             // One is counted already: the list.
-            let counted = message.checked.unwrap_or(1).saturating_sub(1);
-            list.encoded(reader.rest(), old as u64, counted)?;
+            let counted = message.checked.map_or(0, |count| count.get() - 1);
+            list.encoded(reader.rest(), old as u64, counted, kept, before)?;
             for value in values {
                 list.element(value)?;
             }
@@ -281,14 +317,14 @@ impl Message {
     /// It is not encodable in that format, or it came over a link and is not a message.
     pub fn in_format(&self, format: &Format, limits: &Limits) -> Result<Bytes, EncodeError> {
         if *format == self.format {
-            return Ok(self.bytes.clone());
+            return Ok(self.bytes().clone());
         }
         if format.is_cbor() {
-            return Ok(self.to_cbor(limits)?.bytes);
+            return Ok(self.to_cbor(limits)?.bytes().clone());
         }
         with_scratch(|out| {
             let checked = self.checked.is_some() && self.format.is_cbor();
-            if !checked || !format.transcode(&self.bytes, out) {
+            if !checked || !format.transcode(self.bytes(), out) {
                 format.encode(&self.values(limits)?, out)?;
             }
             Ok(Bytes::copy_from_slice(out))
@@ -300,7 +336,7 @@ impl Message {
     /// There is no list, or its first text is malformed. That the rest is a message is not checked.
     pub fn tag(&self, limits: &Limits) -> Result<Option<Cow<'_, str>>, DecodeError> {
         if self.format.has_peek() {
-            return self.format.peek_tag(&self.bytes);
+            return self.format.peek_tag(self.front());
         }
         Ok(match self.list(limits)? {
             Cow::Borrowed([Value::Text(tag), ..]) => Some(Cow::Borrowed(tag)),
@@ -333,13 +369,13 @@ impl Message {
                 cbor::Reader::checking(&self.bytes, limits)
             } else {
                 self.check(limits)?;
-                cbor::Reader::new(&self.bytes)
+                cbor::Reader::of(self.bytes())
             };
             decode::cbor(reader, skip)
         } else {
             self.check_len(limits)?;
             let made = with_scratch(|out| {
-                let done = self.format.to_cbor(&self.bytes, limits, out)?;
+                let done = self.format.to_cbor(self.bytes(), limits, out)?;
                 Ok::<_, DecodeError>(done.then(|| decode::cbor(cbor::Reader::new(out), skip)))
             })?;
             made.unwrap_or_else(|| decode::values(&self.list(limits)?, skip))
@@ -376,7 +412,7 @@ fn empty() -> EncodeError {
 impl PartialEq for Message {
     /// Whether the bytes and their format are the same.
     fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes && self.format == other.format
+        self.format == other.format && self.bytes() == other.bytes()
     }
 }
 
@@ -385,7 +421,7 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.values(&Limits::default()) {
             Ok(values) => fmt::Display::fmt(&Value::List(values), f),
-            Err(error) => write!(f, "{} malformed bytes: {error}", self.bytes.len()),
+            Err(error) => write!(f, "{} malformed bytes: {error}", self.encoded_len()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+pub(crate) mod blob;
 mod convert;
 mod de;
 mod error;
@@ -9,6 +10,7 @@ mod int;
 mod serde;
 pub(crate) mod text;
 
+pub use blob::Blob;
 pub(crate) use de::{Key, too_many};
 pub use error::{DecodeError, EncodeError};
 pub use int::{Int, IntOutOfRange};

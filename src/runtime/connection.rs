@@ -134,6 +134,7 @@ async fn wait<P: NodePorts>(
     let mut activated = false;
     loop {
         let answers = !io.output.bytes.is_empty();
+        let mut nobody = ();
         let answer = async {
             io.output.write(&mut io.write, patience).await?;
             flush(&mut io.write, patience).await
@@ -154,7 +155,7 @@ async fn wait<P: NodePorts>(
                 answered.map_err(|e| CloseReason::Transport(e.to_string()))?;
             }
             // what follows ACTIVATE is for the link, and who takes no answer asks no more
-            got = read_batch(&mut io.read, &mut io.input), if !activated && !answers => {
+            got = read_batch(&mut io.read, &mut io.input, &mut nobody), if !activated && !answers => {
                 ended(got)?;
             }
         }

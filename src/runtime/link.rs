@@ -135,7 +135,7 @@ impl<P: NodePorts> Reader<'_, P> {
             let done = tokio::select! {
                 biased;
                 // before any judgement: what has come counts, however late it is looked at
-                got = read_batch(stream, input) => match ended(got) {
+                got = read_batch(stream, input, &mut self.session) => match ended(got) {
                     Ok(count) => {
                         self.shared.counters.bytes_in.add(count as u64);
                         self.take(input)
@@ -188,7 +188,7 @@ impl<P: NodePorts> Reader<'_, P> {
 
     /// Hands on what was read.
     fn take(&mut self, input: &mut bytes::BytesMut) -> Result<(), CloseReason> {
-        if input.is_empty() {
+        if input.is_empty() && !self.session.has_come() {
             return Ok(());
         }
         self.stalled = Duration::ZERO;

@@ -9,14 +9,17 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut, buf::Limit};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, sleep_until},
 };
 
 use super::driver::LATE;
-use crate::proto::link::sink::Spliced;
+use crate::proto::{
+    link::sink::Spliced,
+    node::session::{Ports, Session},
+};
 
 /// What is read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -73,16 +76,70 @@ fn is_too_large(capacity: usize, went: usize) -> bool {
     capacity > SMALL_BYTES && went < SMALL_BYTES
 }
 
-/// Reads all that is there, about 64 KiB at most, waiting only for the first of it. 0: the end.
+/// Who knows of some bytes where they belong, before they come: see the methods of [`Session`]. By default nobody.
+pub(super) trait Direct {
+    fn place(&mut self) -> Option<Limit<&mut Vec<u8>>> {
+        None
+    }
+    fn placed(&mut self, _count: usize) -> bool {
+        false
+    }
+    fn wanted(&self, _data: &[u8]) -> Option<usize> {
+        None
+    }
+    fn expect(&mut self, _data: &mut BytesMut) -> bool {
+        false
+    }
+}
+
+impl Direct for () {}
+
+impl<P: Ports> Direct for Session<P> {
+    fn place(&mut self) -> Option<Limit<&mut Vec<u8>>> {
+        Session::place(self)
+    }
+    fn placed(&mut self, count: usize) -> bool {
+        Session::placed(self, count)
+    }
+    fn wanted(&self, data: &[u8]) -> Option<usize> {
+        Session::wanted(self, data)
+    }
+    fn expect(&mut self, data: &mut BytesMut) -> bool {
+        // what is wrong is found again by who takes the frame
+        Session::expect(self, data).unwrap_or(false)
+    }
+}
+
+/// Reads all that is there, about 64 KiB at most, waiting only for the first of it. 0: the end. `into` is the beginning of a
+/// frame, and `direct` may take what belongs to others.
 pub(super) async fn read_batch(
     stream: &mut (impl AsyncRead + Unpin),
     into: &mut BytesMut,
+    direct: &mut impl Direct,
 ) -> io::Result<usize> {
     poll_fn(|cx| {
         let mut total = 0;
-        while total < READ_BYTES {
-            make_room(into);
-            match pin!(stream.read_buf(into)).poll(cx) {
+        let mut is_head = true;
+        let mut complete = false;
+        while total < READ_BYTES && !complete {
+            let got = if let Some(mut place) = direct.place() {
+                let got = pin!(stream.read_buf(&mut place)).poll(cx);
+                if let Poll::Ready(Ok(count)) = got {
+                    complete = direct.placed(count);
+                }
+                got
+            } else {
+                make_room(into);
+                let wanted = direct.wanted(into).filter(|_| is_head);
+                is_head = wanted.is_some();
+                let mut place = (&mut *into).limit(wanted.unwrap_or(usize::MAX));
+                let got = pin!(stream.read_buf(&mut place)).poll(cx);
+                if is_head && matches!(got, Poll::Ready(Ok(1..))) {
+                    direct.expect(into);
+                }
+                got
+            };
+            match got {
                 Poll::Ready(Ok(0)) => break,
                 Poll::Ready(Ok(count)) => total += count,
                 Poll::Ready(Err(error)) if total == 0 => return Poll::Ready(Err(error)),
@@ -204,7 +261,8 @@ mod tests {
 
     /// Nothing comes.
     async fn wait(far: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) {
-        let mut read = pin!(read_batch(far, input));
+        let mut nobody = ();
+        let mut read = pin!(read_batch(far, input, &mut nobody));
         poll_fn(|cx| {
             assert!(read.as_mut().poll(cx).is_pending());
             Poll::Ready(())
@@ -218,7 +276,10 @@ mod tests {
         let mut input = BytesMut::new();
         for _ in 0..100 {
             near.write_all(&[7; 100]).await.unwrap();
-            assert_eq!(read_batch(&mut far, &mut input).await.unwrap(), 100);
+            assert_eq!(
+                read_batch(&mut far, &mut input, &mut ()).await.unwrap(),
+                100
+            );
             input.advance(100);
             assert!(input.capacity() <= SMALL_BYTES, "{}", input.capacity());
         }
@@ -226,7 +287,10 @@ mod tests {
             // all that is there comes in one batch
             let data: Vec<u8> = (0..60_000_u32).map(|at| (at + n) as u8).collect();
             near.write_all(&data).await.unwrap();
-            assert_eq!(read_batch(&mut far, &mut input).await.unwrap(), 60_000);
+            assert_eq!(
+                read_batch(&mut far, &mut input, &mut ()).await.unwrap(),
+                60_000
+            );
             assert_eq!(&*input, &*data);
             input.advance(59_999);
             wait(&mut far, &mut input).await;
@@ -238,11 +302,11 @@ mod tests {
         }
         // what is still needed elsewhere is not used again
         near.write_all(&[7; 60_000]).await.unwrap();
-        read_batch(&mut far, &mut input).await.unwrap();
+        read_batch(&mut far, &mut input, &mut ()).await.unwrap();
         let kept = input.split().freeze();
         wait(&mut far, &mut input).await;
         near.write_all(&[8; 60_000]).await.unwrap();
-        read_batch(&mut far, &mut input).await.unwrap();
+        read_batch(&mut far, &mut input, &mut ()).await.unwrap();
         assert!(kept.iter().all(|&byte| byte == 7));
     }
 

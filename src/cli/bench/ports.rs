@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, Init, NodeBuilder, PortId};
+use crate::{Blob, Context, Init, NodeBuilder, PortId};
 
 /// Takes messages and counts them.
 pub(super) const SINK: &str = "bench.sink";
@@ -34,23 +34,6 @@ pub(super) fn functions(builder: NodeBuilder) -> NodeBuilder {
         .spawnable(VICTIM, init_victim)
         .spawnable(BRIEF, init_brief)
         .spawnable(KILLER, init_killer)
-}
-
-/// Bytes that travel as bytes.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Blob(#[serde(with = "as_bytes")] pub(super) bytes::Bytes);
-
-mod as_bytes {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(bytes: &bytes::Bytes, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_bytes(bytes)
-    }
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<bytes::Bytes, D::Error> {
-        bytes::Bytes::deserialize(from)
-    }
 }
 
 /// What a sink has got since it was asked before.

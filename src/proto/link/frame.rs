@@ -6,8 +6,10 @@
 use crate::proto::{close::CloseReason, id};
 
 mod early;
+mod fragment;
 
 pub use early::{EarlyFrame, close_frame, take_early};
+pub use fragment::{FRAGMENT_HEAD_BYTES, FragmentHead};
 
 /// Bytes of the length that begins a frame.
 pub const LENGTH_BYTES: usize = 4;

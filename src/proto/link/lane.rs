@@ -2,13 +2,11 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use bytes::Bytes;
-
 use super::{
     FRAME_COST,
     frame::{Frame, LENGTH_BYTES, kind},
     outbound::Waiting,
-    sink::FrameSink,
+    sink::{FrameSink, put_message},
     window::{LaneIndex, Share},
 };
 use crate::proto::{
@@ -143,7 +141,7 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct Partial {
     head: Vec<u8>,
-    payload: Bytes,
+    payload: Option<Message>,
     at: usize,
     /// Whether it is a message or a spawn.
     pub(crate) counts: bool,
@@ -159,12 +157,7 @@ impl Partial {
     pub(crate) fn new(head: Vec<u8>, entry: Entry) -> Self {
         Partial {
             head,
-            payload: entry
-                .item
-                .payload()
-                .map(Message::bytes)
-                .cloned()
-                .unwrap_or_default(),
+            payload: entry.item.payload().cloned(),
             at: 0,
             counts: entry.item.counts(),
             is_db: entry.item.is_db(),
@@ -174,7 +167,8 @@ impl Partial {
     }
 
     pub(crate) fn total(&self) -> usize {
-        self.head.len() + self.payload.len()
+        let payload = self.payload.as_ref().map_or(0, Message::encoded_len);
+        self.head.len() + payload
     }
 
     /// Appends the next fragment, a frame of at most `frame_bytes_max`. How long it is, and whether it was the last.
@@ -206,7 +200,9 @@ impl Partial {
             out.extend_from_slice(part);
         }
         let from = self.at.max(split) - split;
-        sink.put_payload(&self.payload, from..end.max(split) - split);
+        if let Some(payload) = &self.payload {
+            put_message(sink, payload, from..end.max(split) - split);
+        }
         self.at = end;
         (sink.size() - start, end == self.total())
     }

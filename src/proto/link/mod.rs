@@ -10,6 +10,7 @@ pub(crate) mod lane;
 pub(crate) mod outbound;
 pub(crate) mod reassembly;
 pub mod sink;
+mod spares;
 pub(crate) mod window;
 
 /// Names one connection or link within this node, for its whole life: never used twice. A link is one epoch (M6).

@@ -22,7 +22,7 @@ use crate::proto::{
     codec::Format,
     id::PortName,
     limits::{Limits, Now},
-    link::sink::FrameSink,
+    link::sink::{FrameSink, put_message},
     message::Message,
 };
 
@@ -453,10 +453,9 @@ impl Outbound {
 /// Appends one whole frame.
 fn write(sink: &mut dyn FrameSink, port: &PortName, item: &Item, inner: usize, now: Duration) {
     let out = sink.bytes();
-    let payload = item.payload().map(Message::bytes);
     out.extend_from_slice(&(inner as u32).to_be_bytes());
     item.encode_head(port, now, out);
-    if let Some(payload) = payload {
-        sink.put_payload(payload, 0..payload.len());
+    if let Some(payload) = item.payload() {
+        put_message(sink, payload, 0..payload.encoded_len());
     }
 }

@@ -1,18 +1,46 @@
 //! Fragmented messages on their way in. Nothing is allocated from a declared length, and all of them together stay
 //! within what the window allows.
+//!
+//! A fragment that is not all there is *expected*: what comes of it is read straight to where it belongs.
 
 use std::collections::BTreeMap;
 
-use super::{FRAME_COST, OPEN_MESSAGES_MAX, frame::kind};
+use bytes::{BufMut, Bytes, buf::Limit};
+
+use super::{
+    FRAME_COST, OPEN_MESSAGES_MAX,
+    frame::{FragmentHead, kind},
+    spares::Spares,
+};
 use crate::proto::close::CloseReason;
 
-/// What is reserved at once for a message.
-const FIRST_BYTES: usize = 64 << 10;
+/// What is reserved at once for a message: 64 KiB, and what stands before them.
+const FIRST_BYTES: usize = (64 << 10) + 1024;
+/// What is reserved for it later, in times of what has come of it.
+const GROWTH: usize = 4;
 
 #[derive(Debug)]
 struct Open {
     total: usize,
     data: Vec<u8>,
+}
+
+impl Open {
+    /// Room for more, for as much as `needed` at least: some times what has come, but never beyond the message.
+    fn grow(&mut self, needed: usize) {
+        let (len, left) = (self.data.len(), self.total - self.data.len());
+        if self.data.capacity() - len < needed.min(left) {
+            let more = (len * GROWTH).max(FIRST_BYTES) - len;
+            self.data.reserve_exact(more.max(needed).min(left));
+        }
+    }
+}
+
+/// What is still to come of the fragment that is on its way, never nothing.
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    lane: u32,
+    bytes: usize,
 }
 
 /// See the module.
@@ -23,6 +51,19 @@ pub(crate) struct Reassembly {
     declared: u64,
     /// What is here of them.
     bytes: usize,
+    expected: Option<Expected>,
+    spares: Spares,
+    /// Something was put together since this was asked last.
+    used: bool,
+}
+
+/// What a message has to be for its first fragment to be taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// The longest kind and body.
+    pub(crate) message_max: usize,
+    /// What the window leaves for it.
+    pub(crate) room: u64,
 }
 
 fn wrong<T>(text: impl Into<String>) -> Result<T, CloseReason> {
@@ -40,16 +81,31 @@ impl Reassembly {
         self.bytes
     }
 
-    /// A FRAGMENT_FIRST. The message, when that was all of it. `message_max`: the longest kind and body; `room`: what
-    /// the window leaves for it.
+    /// A FRAGMENT_FIRST. The message, when that was all of it.
     pub(crate) fn handle_first(
         &mut self,
         lane: u32,
         total: u64,
         data: &[u8],
-        message_max: usize,
-        room: u64,
-    ) -> Result<Option<Vec<u8>>, CloseReason> {
+        terms: Terms,
+    ) -> Result<Option<Bytes>, CloseReason> {
+        let first = data.first().copied();
+        if self.begin(lane, total, first, data.len(), terms)? {
+            return Ok(Some(Bytes::copy_from_slice(data)));
+        }
+        Ok(self.append(lane, data))
+    }
+
+    /// Checks what is known of a message when its first fragment comes, and opens it. `true`: that is all of it.
+    fn begin(
+        &mut self,
+        lane: u32,
+        total: u64,
+        first: Option<u8>,
+        bytes: usize,
+        terms: Terms,
+    ) -> Result<bool, CloseReason> {
+        let message_max = terms.message_max;
         let total = match usize::try_from(total) {
             Ok(total) if total <= message_max => total,
             _ => {
@@ -58,16 +114,16 @@ impl Reassembly {
                 ));
             }
         };
-        match data.first() {
-            Some(&(kind::SEND | kind::SPAWN | kind::KILL | kind::DB)) => {}
+        match first {
+            Some(kind::SEND | kind::SPAWN | kind::KILL | kind::DB) => {}
             Some(other) => return wrong(format!("fragments of a frame of kind {other:#04x}")),
             None => return wrong("an empty fragment"),
         }
-        if data.len() > total {
+        if bytes > total {
             return wrong("a fragment longer than its message");
         }
-        if data.len() == total {
-            return Ok(Some(data.to_vec()));
+        if bytes == total {
+            return Ok(true);
         }
         if self.open.contains_key(&lane) {
             return wrong(format!(
@@ -80,15 +136,16 @@ impl Reassembly {
             ));
         }
         let cost = total as u64 + FRAME_COST;
-        if cost > room {
+        if cost > terms.room {
             return wrong("more under way than the window allows");
         }
-        let mut kept = Vec::with_capacity(total.min(FIRST_BYTES.max(data.len())));
-        kept.extend_from_slice(data);
         self.declared += cost;
-        self.bytes += data.len();
-        self.open.insert(lane, Open { total, data: kept });
-        Ok(None)
+        self.used = true;
+        // a spare one is at most twice as large as what it will hold
+        let spare = self.spares.take(total.min(FIRST_BYTES), 2 * total);
+        let data = spare.unwrap_or_default();
+        self.open.insert(lane, Open { total, data });
+        Ok(false)
     }
 
     /// A FRAGMENT_MORE. The message, when that was the last of it.
@@ -96,35 +153,116 @@ impl Reassembly {
         &mut self,
         lane: u32,
         data: &[u8],
-    ) -> Result<Option<Vec<u8>>, CloseReason> {
-        if data.is_empty() {
+    ) -> Result<Option<Bytes>, CloseReason> {
+        self.check_more(lane, data.len())?;
+        Ok(self.append(lane, data))
+    }
+
+    fn check_more(&self, lane: u32, bytes: usize) -> Result<(), CloseReason> {
+        if bytes == 0 {
             return wrong("an empty fragment");
         }
-        let Some(open) = self.open.get_mut(&lane) else {
+        let Some(open) = self.open.get(&lane) else {
             return wrong(format!("a fragment of no message, lane {lane}"));
         };
-        if data.len() > open.total - open.data.len() {
+        if bytes > open.total - open.data.len() {
             return wrong("a fragment longer than the rest of its message");
         }
-        if open.data.capacity() - open.data.len() < data.len() {
-            // doubles, but never beyond the message
-            let more = open
-                .data
-                .len()
-                .max(data.len())
-                .min(open.total - open.data.len());
-            open.data.reserve_exact(more);
-        }
+        Ok(())
+    }
+
+    /// More of an open message, as much as was checked. The message, when that was the last of it.
+    fn append(&mut self, lane: u32, data: &[u8]) -> Option<Bytes> {
+        let open = self.open.get_mut(&lane)?;
+        open.grow(data.len());
         open.data.extend_from_slice(data);
-        self.bytes += data.len();
+        self.came(lane, data.len())
+    }
+
+    fn came(&mut self, lane: u32, bytes: usize) -> Option<Bytes> {
+        self.bytes += bytes;
+        let open = self.open.get(&lane)?;
         if open.data.len() < open.total {
-            return Ok(None);
+            return None;
         }
-        let whole = self.open.remove(&lane).map(|open| open.data);
-        if let Some(whole) = &whole {
-            self.bytes -= whole.len();
-            self.declared -= whole.len() as u64 + FRAME_COST;
+        let whole = self.open.remove(&lane)?.data;
+        self.bytes -= whole.len();
+        self.declared -= whole.len() as u64 + FRAME_COST;
+        Some(self.spares.lend(whole))
+    }
+
+    /// To be called now and then: what was not used since the last time is given back.
+    pub(crate) fn rest(&mut self) {
+        if !std::mem::take(&mut self.used) {
+            self.spares.clear();
         }
-        Ok(whole)
+    }
+
+    // --- a fragment that is still coming ---
+
+    /// A fragment has begun: what comes next is of it. `false`: it has to be there as a whole.
+    pub(crate) fn expect(
+        &mut self,
+        head: &FragmentHead,
+        terms: Terms,
+    ) -> Result<bool, CloseReason> {
+        match head.first {
+            _ if head.bytes == 0 => return Ok(false),
+            Some((total, first)) => {
+                let bytes = head.bytes;
+                if total == bytes as u64
+                    || self.begin(head.lane, total, Some(first), bytes, terms)?
+                {
+                    return Ok(false);
+                }
+            }
+            None => self.check_more(head.lane, head.bytes)?,
+        }
+        self.expected = Some(Expected {
+            lane: head.lane,
+            bytes: head.bytes,
+        });
+        Ok(true)
+    }
+
+    /// Whether a fragment is on its way.
+    pub(crate) fn is_expecting(&self) -> bool {
+        self.expected.is_some()
+    }
+
+    /// Where the next bytes belong, if they are of a fragment.
+    pub(crate) fn place(&mut self) -> Option<Limit<&mut Vec<u8>>> {
+        let expected = self.expected?;
+        let open = self.open.get_mut(&expected.lane)?;
+        open.grow(1);
+        let room = open.data.capacity() - open.data.len();
+        Some((&mut open.data).limit(room.min(expected.bytes)))
+    }
+
+    /// So many bytes were put there. The message, when that was the last of it.
+    pub(crate) fn placed(&mut self, count: usize) -> Option<Bytes> {
+        let expected = self.expected.as_mut()?;
+        let lane = expected.lane;
+        expected.bytes = expected.bytes.saturating_sub(count);
+        if expected.bytes == 0 {
+            self.expected = None;
+        }
+        self.came(lane, count)
+    }
+
+    /// Takes from the front of `data` what is of the fragment on its way: how much, and the message when that was the
+    /// last of it.
+    pub(crate) fn take_expected(&mut self, data: &[u8]) -> (usize, Option<Bytes>) {
+        let Some(expected) = &mut self.expected else {
+            return (0, None);
+        };
+        let count = expected.bytes.min(data.len());
+        let Expected { lane, .. } = *expected;
+        expected.bytes -= count;
+        if expected.bytes == 0 {
+            self.expected = None;
+        }
+        let data = data.get(..count).unwrap_or_default();
+        (count, self.append(lane, data))
     }
 }

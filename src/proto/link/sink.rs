@@ -4,6 +4,8 @@ use std::{collections::VecDeque, ops::Range};
 
 use bytes::{Buf, Bytes};
 
+use crate::proto::message::Message;
+
 /// From this length on a payload is kept rather than copied: below it the bookkeeping costs more than the copy.
 const KEPT_BYTES_MIN: usize = 4 << 10;
 
@@ -15,6 +17,20 @@ pub trait FrameSink {
     fn size(&self) -> usize;
     /// Appends that part of a payload.
     fn put_payload(&mut self, payload: &Bytes, part: Range<usize>);
+}
+
+/// Appends that part of the bytes of a message.
+pub(crate) fn put_message(sink: &mut dyn FrameSink, message: &Message, part: Range<usize>) {
+    let mut before = 0;
+    for (bytes, piece) in message.parts() {
+        let len = piece.len();
+        let within = |at: usize| piece.start + at.saturating_sub(before).min(len);
+        let range = within(part.start)..within(part.end);
+        if !range.is_empty() {
+            sink.put_payload(bytes, range);
+        }
+        before += len;
+    }
 }
 
 impl FrameSink for Vec<u8> {

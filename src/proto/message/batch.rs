@@ -60,8 +60,8 @@ impl Batch {
         let mut lens = Vec::new();
         for message in messages {
             if format.get_or_insert_with(|| message.format.clone()) == &message.format {
-                bytes.extend_from_slice(&message.bytes);
-                lens.push(message.bytes.len());
+                bytes.extend_from_slice(message.bytes());
+                lens.push(message.encoded_len());
             }
         }
         Self::new(bytes.into(), lens, format.unwrap_or(Format::cbor()))

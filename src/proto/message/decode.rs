@@ -13,7 +13,7 @@ use serde::{
 use super::{DecodeError, raw::RAW};
 use crate::proto::{
     codec::cbor::Reader,
-    value::{Key, Value, too_many},
+    value::{Key, Value, blob::BLOB, too_many},
 };
 
 /// Reads a `T` from the CBOR of a message, without its first `skip` values.
@@ -167,6 +167,9 @@ impl<'de, L: List<'de>> Deserializer<'de> for Top<'_, L> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
+        if name == BLOB {
+            return self.one()?.deserialize_newtype_struct(name, visitor);
+        }
         let raw = name == RAW;
         visitor.visit_newtype_struct(Top { raw, ..self })
     }

@@ -5,7 +5,10 @@ use std::any::type_name;
 use serde::{Serialize, Serializer, ser};
 
 use super::{EncodeError, raw::RAW};
-use crate::proto::codec::cbor::{MapWriter, SeqWriter, Writer};
+use crate::proto::{
+    codec::cbor::{MapWriter, SeqWriter, Writer},
+    value::blob::BLOB,
+};
 
 /// What `()` is as a whole.
 #[derive(Clone, Copy)]
@@ -226,6 +229,9 @@ impl<'a> Serializer for Top<'a> {
         name: &'static str,
         value: &T,
     ) -> Result<(), EncodeError> {
+        if name == BLOB {
+            return self.one()?.serialize_newtype_struct(name, value);
+        }
         let raw = name == RAW;
         value.serialize(Top { raw, ..self })
     }

@@ -110,7 +110,7 @@ impl<T: Serialize> IntoMessage for T {
 impl IntoMessage for &Message {
     fn into_message(self, limits: &Limits) -> Result<Message, EncodeError> {
         let message = self.into_args(limits)?;
-        match cbor::Reader::new(message.bytes()).begin_list()? {
+        match cbor::Reader::new(message.front()).begin_list()? {
             0 => Err(empty()),
             _ => Ok(message),
         }

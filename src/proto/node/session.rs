@@ -39,10 +39,12 @@ pub const RENEW_BYTES_MAX: usize = 16 << 10;
 const RENEWALS_MAX: usize = 8;
 
 mod deliver;
+mod direct;
 mod orders;
 mod permit;
 mod ports;
 
+use direct::Direct;
 pub use ports::{Delivery, Ports, Reactions, SessionParams};
 
 /// See the module.
@@ -60,6 +62,7 @@ pub struct Session<P: Ports> {
     done: u64,
     told: u64,
     open: Reassembly,
+    direct: Direct,
     held: Held<P::Port>,
     /// Ports whose messages are dropped until the peer has acknowledged a loss (P2).
     broken: BTreeSet<PortName>,
@@ -92,6 +95,7 @@ impl<P: Ports> Session<P> {
             done: 0,
             told: 0,
             open: Reassembly::default(),
+            direct: Direct::default(),
             held: Held::default(),
             broken: BTreeSet::new(),
             watched: Watched::default(),
@@ -112,7 +116,7 @@ impl<P: Ports> Session<P> {
         ports: &P,
         out: &mut Reactions,
     ) -> Result<(), CloseReason> {
-        let came = !data.is_empty();
+        let came = !data.is_empty() | self.direct.take_came();
         let done = self.done;
         self.heard = self.heard.max(now.mono);
         let mut cx = Cx {
@@ -121,8 +125,12 @@ impl<P: Ports> Session<P> {
             now: now.mono,
         };
         let mut run: Option<Run<P::Port>> = None;
+        let mut begun = self.take_expected(data, &mut cx);
         let mut at = 0;
         let result = loop {
+            if let Err(reason) = std::mem::replace(&mut begun, Ok(())) {
+                break Err(reason);
+            }
             let rest = data.get(at..).unwrap_or_default();
             let inner = match frame::peek(rest, self.limits.frame_bytes_max) {
                 Ok(Some(inner)) => inner,
@@ -164,6 +172,9 @@ impl<P: Ports> Session<P> {
         };
         self.end_run(&mut run, data, &mut cx);
         data.advance(at);
+        let result = result.and_then(|()| self.expect(data).map(|_| ()));
+        // that was among what came
+        self.direct.take_came();
         self.tell_progress(&mut cx);
         if self.done > done || self.open.declared() > 0 {
             self.last_lane = now.mono;
@@ -206,6 +217,7 @@ impl<P: Ports> Session<P> {
             self.end_kill_wait(&port, &mut cx);
         }
         self.tell_progress(&mut cx);
+        self.open.rest();
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
@@ -354,21 +366,21 @@ impl<P: Ports> Session<P> {
                 self.ordered(&name, Item::Unwatch { cost }, cx);
             }
             Frame::FragmentFirst { lane, total, data } => {
-                let max = self.payload_bytes_max().saturating_add(HEAD_BYTES_MAX);
-                let room = self.kept_max().saturating_sub(self.kept());
-                if data.first() == Some(&kind::DB) && !self.params.db {
-                    return Err(FrameError::UnknownKind(kind::DB).into());
-                }
-                if let Some(whole) = self.open.handle_first(lane, total, data, max, room)? {
+                self.check_fragments_of(data.first().copied())?;
+                let terms = self.terms();
+                self.direct.fragments = true;
+                if let Some(whole) = self.open.handle_first(lane, total, data, terms)? {
                     self.handle_whole(whole, cx)?;
                 }
             }
             Frame::FragmentMore { lane, data } => {
+                self.direct.fragments = true;
                 if let Some(whole) = self.open.handle_more(lane, data)? {
                     self.handle_whole(whole, cx)?;
                 }
             }
             Frame::Send { .. } | Frame::Spawn { .. } | Frame::Kill { .. } | Frame::Db { .. } => {
+                self.direct.fragments = false;
                 self.handle_payload(frame, Bytes::copy_from_slice, cx)?;
             }
         }
@@ -376,8 +388,7 @@ impl<P: Ports> Session<P> {
     }
 
     /// A message that came in fragments; what is left of it is not copied again.
-    fn handle_whole(&mut self, whole: Vec<u8>, cx: &mut Cx<'_, P>) -> Result<(), CloseReason> {
-        let whole = Bytes::from(whole);
+    fn handle_whole(&mut self, whole: Bytes, cx: &mut Cx<'_, P>) -> Result<(), CloseReason> {
         let frame = Frame::decode(&whole)?;
         self.handle_payload(frame, |payload| whole.slice_ref(payload), cx)
     }

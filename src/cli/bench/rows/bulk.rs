@@ -6,9 +6,9 @@ use super::super::{
     super::exit::{Exit, OrExit, Outcome},
     figures::Line,
     pair::{Pair, Stage, check},
-    ports::{BULK, Blob},
+    ports::BULK,
 };
-use crate::{Node, PortId};
+use crate::{Blob, Node, PortId};
 
 /// KiB a message.
 pub(super) const SIZES: [usize; 2] = [64, 1024];
@@ -46,10 +46,10 @@ async fn round(pair: &Pair, kib: usize, time: Duration) -> Outcome<(u64, f64)> {
 
 /// Sends until then; says how many messages.
 pub(super) async fn send(node: &Node, sink: &PortId, kib: usize, until: Instant) -> Outcome<u64> {
-    let data = bytes::Bytes::from(vec![0x5a; kib << 10]);
+    let data = Blob::from(vec![0x5a; kib << 10]);
     let mut sent = 0;
     while sent < 2 || Instant::now() < until {
-        let message = (BULK, Blob(data.clone()));
+        let message = (BULK, data.clone());
         node.send_wait(sink, message).await.or_exit(Exit::Failed)?;
         sent += 1;
     }

@@ -12,4 +12,4 @@ mod write;
 
 pub(crate) use read::{Reader, peek_tag};
 pub(crate) use scan::scan;
-pub(crate) use write::{MapWriter, SeqWriter, Writer};
+pub(crate) use write::{Kept, MapWriter, SeqWriter, Writer};

@@ -1,6 +1,7 @@
 //! CBOR bytes as a serde deserializer: bytes that were scanned, or that are checked while they are read. Whatever they are,
 //! nothing here panics.
 
+use bytes::Bytes;
 use serde::{
     Deserializer,
     de::{
@@ -17,7 +18,11 @@ use super::{
 };
 use crate::proto::{
     limits::Limits,
-    value::{DecodeError, Key, too_many},
+    value::{
+        DecodeError, Key,
+        blob::{BLOB, HANDED_BYTES_MIN, hand},
+        too_many,
+    },
 };
 
 /// Reads one value after the other.
@@ -26,6 +31,8 @@ use crate::proto::{
 /// as a whole before anything of it is, so that no type allocates by a length that lies or sees a key twice.
 pub(crate) struct Reader<'de> {
     rest: &'de [u8],
+    /// What is read is a part of.
+    whole: Option<&'de Bytes>,
     /// How many bytes at the end are still to be checked.
     unchecked: usize,
     /// What they may hold.
@@ -51,9 +58,17 @@ impl<'de> Reader<'de> {
     pub(crate) fn new(bytes: &'de [u8]) -> Self {
         Reader {
             rest: bytes,
+            whole: None,
             unchecked: 0,
             budget: Budget::default(),
             broken: false,
+        }
+    }
+    /// Reads a message that was checked. Long bytes are handed over as parts of it.
+    pub(crate) fn of(whole: &'de Bytes) -> Self {
+        Reader {
+            whole: Some(whole),
+            ..Self::new(whole)
         }
     }
     /// Reads the bytes of a message that were not. [`Self::end`] has the last word.
@@ -213,9 +228,21 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
+        if name == BLOB
+            && let Some(whole) = self.whole
+            && let Head::Bytes(len) = self.peek()?
+            // what is kept of it must not keep much more in memory
+            && len >= HANDED_BYTES_MIN.max(whole.len() / 4)
+        {
+            self.head()?;
+            let bytes = self.bytes(len)?;
+            return hand(whole.slice_ref(bytes), || {
+                visitor.visit_borrowed_bytes(bytes)
+            });
+        }
         visitor.visit_newtype_struct(self)
     }
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {

@@ -1,11 +1,17 @@
 //! Any serde type as CBOR, checked against the data model and the limits while it is written.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use serde::{Serialize, Serializer, ser};
 
 use super::{super::budget::Budget, head, key::KeyWriter};
 use crate::proto::{
     limits::Limits,
-    value::{EncodeError, Int},
+    value::{
+        EncodeError, Int,
+        blob::{BLOB, take_handed},
+    },
 };
 
 /// Writes values one after the other.
@@ -15,6 +21,16 @@ pub(crate) struct Writer {
     bytes_max: usize,
     /// Whether there is a map among what was written: keys may be there twice.
     pub(crate) has_map: bool,
+    /// Bytes that were not copied into `out`. `None`: all are.
+    pub(crate) kept: Option<Vec<Kept>>,
+    kept_bytes: usize,
+}
+
+/// Bytes that stand before that place of what was written, behind their head.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) at: usize,
+    pub(crate) bytes: Bytes,
 }
 
 fn refuse<T>(why: &str) -> Result<T, EncodeError> {
@@ -29,11 +45,37 @@ impl Writer {
             budget: Budget::new(limits),
             bytes_max: limits.message_bytes_max,
             has_map: false,
+            kept: None,
+            kept_bytes: 0,
         }
+    }
+    /// Likewise; long bytes that are handed over are kept, not copied.
+    pub(crate) fn keeping(out: Vec<u8>, limits: &Limits) -> Self {
+        Writer {
+            kept: Some(Vec::new()),
+            ..Self::new(out, limits)
+        }
+    }
+    /// What was written with no bytes where some were kept: as good for checking all else.
+    pub(crate) fn without_kept(&self) -> Cow<'_, [u8]> {
+        let kept = self.kept.as_deref().unwrap_or_default();
+        if kept.is_empty() {
+            return Cow::Borrowed(&self.out);
+        }
+        let mut out = Vec::with_capacity(self.out.len());
+        let mut from = 0;
+        for Kept { at, bytes } in kept {
+            let head = at.saturating_sub(head::len(bytes.len() as u64));
+            out.extend_from_slice(self.out.get(from..head).unwrap_or_default());
+            head::put(&mut out, head::BYTES, 0);
+            from = *at;
+        }
+        out.extend_from_slice(self.out.get(from..).unwrap_or_default());
+        Cow::Owned(out)
     }
     /// Whether what was written is within the limit with so many bytes more.
     pub(crate) fn check_size(&self, more: usize) -> Result<(), EncodeError> {
-        let bytes = self.out.len().saturating_add(more);
+        let bytes = (self.out.len() + self.kept_bytes).saturating_add(more);
         if bytes > self.bytes_max {
             return Err(EncodeError::TooLarge {
                 bytes,
@@ -86,6 +128,18 @@ impl Writer {
         self.out.extend_from_slice(bytes);
         Ok(())
     }
+    /// Bytes that are not copied.
+    fn keep(&mut self, bytes: Bytes) -> Result<(), EncodeError> {
+        self.budget.count()?;
+        self.check_size(bytes.len())?;
+        head::put(&mut self.out, head::BYTES, bytes.len() as u64);
+        self.keep_at(self.out.len(), bytes);
+        Ok(())
+    }
+    fn keep_at(&mut self, at: usize, bytes: Bytes) {
+        self.kept_bytes += bytes.len();
+        self.kept.get_or_insert_default().push(Kept { at, bytes });
+    }
     /// Begins a list, of so many values by what its owner says. It may be wrong: the end counts.
     pub(crate) fn list(&mut self, len: Option<usize>) -> Result<SeqWriter<'_>, EncodeError> {
         let open = self.open(head::LIST, len)?;
@@ -128,6 +182,10 @@ impl Writer {
             let mut right = Vec::with_capacity(9);
             head::put(&mut right, open.kind, open.count);
             let wrong = open.at..open.at + head::len(open.declared);
+            let behind = self.kept.iter_mut().flatten();
+            for kept in behind.filter(|kept| kept.at >= wrong.end) {
+                kept.at = kept.at - wrong.len() + right.len();
+            }
             self.out.splice(wrong, right);
         }
         self.check_size(0)
@@ -154,17 +212,26 @@ impl SeqWriter<'_> {
         self.open.count += 1;
         value.serialize(&mut *self.writer)
     }
-    /// Values that are encoded and checked already: how many, and how many they hold with what is inside them.
+    /// Values that are encoded and checked already: how many, and how many they hold with what is inside them. `kept`:
+    /// what is kept of them, at places that are `before` too far.
     pub(crate) fn encoded(
         &mut self,
         bytes: &[u8],
         len: u64,
         counted: usize,
+        kept: &[Kept],
+        before: usize,
     ) -> Result<(), EncodeError> {
         self.open.count += len;
         self.writer.budget.count_many(counted)?;
-        self.writer.check_size(bytes.len())?;
+        let more = kept.iter().map(|kept| kept.bytes.len()).sum::<usize>();
+        self.writer.check_size(bytes.len().saturating_add(more))?;
+        let start = self.writer.out.len();
         self.writer.out.extend_from_slice(bytes);
+        for kept in kept {
+            let at = start + kept.at.saturating_sub(before);
+            self.writer.keep_at(at, kept.bytes.clone());
+        }
         Ok(())
     }
     /// How many values there are so far.
@@ -353,9 +420,15 @@ impl<'a> Serializer for &'a mut Writer {
     }
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
-        _name: &'static str,
+        name: &'static str,
         value: &T,
     ) -> Result<(), EncodeError> {
+        if name == BLOB
+            && self.kept.is_some()
+            && let Some(bytes) = take_handed()
+        {
+            return self.keep(bytes);
+        }
         value.serialize(self)
     }
     fn serialize_newtype_variant<T: Serialize + ?Sized>(

@@ -29,6 +29,7 @@ impl<P: Ports> Session<P> {
     ) -> Result<(), CloseReason> {
         self.check_size(payload.len())?;
         self.end_run(run, data, cx);
+        self.direct.fragments = false;
         let found = cx.ports.find(port);
         // the name of a port that is there need not be looked at
         let name = match found {

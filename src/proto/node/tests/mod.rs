@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod db;
+mod direct;
 mod fuzz;
 mod pair;
 mod peer;

@@ -7,17 +7,17 @@ use crate::proto::{
 };
 
 /// A session of node `b` with node `a`, and what it reads.
-struct Inbound {
-    session: Session<TestPorts>,
-    ports: TestPorts,
-    out: Reactions,
-    now: Now,
+pub(super) struct Inbound {
+    pub(super) session: Session<TestPorts>,
+    pub(super) ports: TestPorts,
+    pub(super) out: Reactions,
+    pub(super) now: Now,
 }
 
 const NULL: &[u8] = &[0x81, 0xf6];
 
 impl Inbound {
-    fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         let params = session_params(&node("a"), link(1), &Format::cbor());
         Inbound {
             session: Session::new(params, limits, std::sync::Arc::default(), at(0)),
@@ -27,7 +27,7 @@ impl Inbound {
         }
     }
 
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
         self.out = Reactions::default();
         let mut data = BytesMut::from(bytes);
         let result = self
@@ -37,7 +37,7 @@ impl Inbound {
         result
     }
 
-    fn frames(&mut self, frames: &[Frame<'_>]) -> Result<(), CloseReason> {
+    pub(super) fn frames(&mut self, frames: &[Frame<'_>]) -> Result<(), CloseReason> {
         let mut bytes = Vec::new();
         for frame in frames {
             frame.encode(&mut bytes);
@@ -65,7 +65,7 @@ impl Inbound {
     }
 }
 
-fn send<'a>(port: &'a str, payload: &'a [u8]) -> Frame<'a> {
+pub(super) fn send<'a>(port: &'a str, payload: &'a [u8]) -> Frame<'a> {
     Frame::Send {
         watch: false,
         port,
@@ -87,7 +87,7 @@ fn settled(port: &str) -> Reply {
     Reply::LossSettled { port: name(port) }
 }
 
-fn assert_protocol(result: Result<(), CloseReason>, text: &str) {
+pub(super) fn assert_protocol(result: Result<(), CloseReason>, text: &str) {
     match result {
         Err(CloseReason::Protocol(why)) => assert!(why.contains(text), "{why:?} is not {text:?}"),
         other => panic!("{other:?} instead of {text:?}"),
@@ -120,7 +120,7 @@ fn a_run_of_messages_to_one_port_is_one_batch_and_counts_once() {
     assert_eq!(inbound.ports.numbers("p"), numbers);
 }
 
-fn frames_cost(frames: &[Frame<'_>]) -> u64 {
+pub(super) fn frames_cost(frames: &[Frame<'_>]) -> u64 {
     let cost = |frame: &Frame<'_>| {
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
@@ -687,11 +687,11 @@ fn the_peers_word_ends_the_link() {
     );
 }
 
-fn first(lane: u32, total: u64, data: &[u8]) -> Frame<'_> {
+pub(super) fn first(lane: u32, total: u64, data: &[u8]) -> Frame<'_> {
     Frame::FragmentFirst { lane, total, data }
 }
 
-fn more(lane: u32, data: &[u8]) -> Frame<'_> {
+pub(super) fn more(lane: u32, data: &[u8]) -> Frame<'_> {
     Frame::FragmentMore { lane, data }
 }
 
