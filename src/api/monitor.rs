@@ -19,7 +19,7 @@ use crate::{
         monitor::WatchId,
         value::Value,
     },
-    runtime::{Fire, mesh::Called},
+    runtime::Fire,
 };
 
 type Action = Box<dyn FnOnce(&Reason) + Send>;
@@ -200,12 +200,11 @@ fn kill_action(node: Weak<NodeInner>, victim: PortId) -> Action {
 }
 
 /// Where a monitor was set.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Registration {
     None,
     Local(WatchId),
     Remote(WatchId),
-    Called(Called),
 }
 
 /// A monitor's end at the watching side.

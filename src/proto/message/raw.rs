@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
-use super::{EncodeError, Message, empty};
+use super::{EncodeError, Encoded, Message, empty};
 use crate::proto::{codec::cbor, id::PortId, limits::Limits, value::Value};
 
 /// The name by which the encoder and the decoder know a list that is the message itself.
@@ -93,6 +93,16 @@ pub trait IntoMessage {
         let message = self.into_message(limits)?;
         message.with_appended(&[Value::Text(reply.text())], limits)
     }
+    /// [`Self::into_message`], for who may have no need of a message of its own: what is written out at once is lent.
+    ///
+    /// # Errors
+    /// See [`EncodeError`]; then `take` was not called.
+    fn lend<R>(self, limits: &Limits, take: impl FnOnce(Encoded<'_>) -> R) -> Result<R, EncodeError>
+    where
+        Self: Sized,
+    {
+        Ok(take(Encoded::Whole(self.into_message(limits)?)))
+    }
 }
 
 impl<T: Serialize> IntoMessage for T {
@@ -104,6 +114,13 @@ impl<T: Serialize> IntoMessage for T {
     }
     fn into_request(self, reply: &PortId, limits: &Limits) -> Result<Message, EncodeError> {
         Message::encode_request(&self, reply, limits)
+    }
+    fn lend<R>(
+        self,
+        limits: &Limits,
+        take: impl FnOnce(Encoded<'_>) -> R,
+    ) -> Result<R, EncodeError> {
+        Message::lend(&self, limits, take)
     }
 }
 

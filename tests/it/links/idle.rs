@@ -110,7 +110,7 @@ async fn a_call_under_way_and_a_message_that_is_held_hold_it_open() {
     let id = a.mesh.call(&pid("b#in"), message, watch(|_| {})).unwrap();
     stays(&nodes).await;
     // it was answered
-    a.mesh.end_call(&pid("b#in"), id);
+    a.mesh.unmonitor(&pid("b#in"), id);
     // one is in the mailbox already, so this one is held
     a.send("b#in", ("n", 1)).unwrap();
     stays(&nodes).await;
