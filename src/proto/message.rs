@@ -38,7 +38,6 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     codec::{Format, cbor},
-    id::PortId,
     limits::Limits,
     value::Value,
 };
@@ -128,30 +127,6 @@ impl Message {
             }
         };
         Self::lend_list(limits, write, take)
-    }
-    /// Likewise, with the ID of the reply port as one more value at the end: what [`Self::with_appended`] makes of it, in
-    /// one pass.
-    ///
-    /// # Errors
-    /// See [`EncodeError`]; also for what would be an empty list.
-    pub fn encode_request<T: Serialize + ?Sized>(
-        what: &T,
-        reply: &PortId,
-        limits: &Limits,
-    ) -> Result<Message, EncodeError> {
-        let mut is_whole = false;
-        let message = Self::encode_list(limits, |writer| {
-            encode::list(writer, what, encode::Unit::Null)?;
-            if cbor::Reader::new(&writer.out).begin_list()? == 0 {
-                return Err(empty());
-            }
-            is_whole = writer.append_text(reply.parts())?;
-            Ok(())
-        })?;
-        match is_whole {
-            true => Ok(message),
-            false => message.with_appended(&[Value::Text(reply.text())], limits),
-        }
     }
     /// Likewise, where an empty list is allowed: reasons and spawn arguments. `()` is the empty list.
     ///

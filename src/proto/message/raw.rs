@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
-use super::{EncodeError, Encoded, Message, empty};
+use super::{EncodeError, Encoded, Message, empty, encode};
 use crate::proto::{codec::cbor, id::PortId, limits::Limits, value::Value};
 
 /// The name by which the encoder and the decoder know a list that is the message itself.
@@ -121,6 +121,33 @@ impl<T: Serialize> IntoMessage for T {
         take: impl FnOnce(Encoded<'_>) -> R,
     ) -> Result<R, EncodeError> {
         Message::lend(&self, limits, take)
+    }
+}
+
+impl Message {
+    /// [`Self::encode`], with the ID of the reply port as one more value at the end: what [`Self::with_appended`] makes of it, in
+    /// one pass.
+    ///
+    /// # Errors
+    /// See [`EncodeError`]; also for what would be an empty list.
+    pub fn encode_request<T: Serialize + ?Sized>(
+        what: &T,
+        reply: &PortId,
+        limits: &Limits,
+    ) -> Result<Message, EncodeError> {
+        let mut is_whole = false;
+        let message = Self::encode_list(limits, |writer| {
+            encode::list(writer, what, encode::Unit::Null)?;
+            if cbor::Reader::new(&writer.out).begin_list()? == 0 {
+                return Err(empty());
+            }
+            is_whole = writer.append_text(reply.parts())?;
+            Ok(())
+        })?;
+        match is_whole {
+            true => Ok(message),
+            false => message.with_appended(&[Value::Text(reply.text())], limits),
+        }
     }
 }
 

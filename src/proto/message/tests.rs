@@ -424,7 +424,7 @@ fn with_appended_adds_to_the_list() {
 // S4
 #[test]
 fn a_request_is_its_message_with_the_reply_port_appended() {
-    let reply: PortId = "node#port".parse().unwrap();
+    let reply: crate::proto::id::PortId = "node#port".parse().unwrap();
     let check = |message: Message, request: Message| {
         let more = message.with_appended(&["node#port".into()], &limits());
         assert_eq!(more.unwrap(), request);
