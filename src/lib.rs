@@ -54,7 +54,7 @@ pub use proto::{
     handshake::{DEFAULT_CLUSTER, Mode, Secret, SecretId, Secrets},
     id::{Incarnation, NodeId, ParseIdError, PortId, PortName},
     limits::Limits,
-    message::{DecodeError, EncodeError, IntoMessage, Message, Raw, Reason},
+    message::{DecodeError, EncodeError, Encoded, IntoMessage, Message, Raw, Reason},
     naming::NodePattern,
     policy::{Operation, Policy, Rule},
     ports::mailbox::Overflow,

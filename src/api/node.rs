@@ -24,7 +24,7 @@ use super::{
 use crate::{
     proto::{
         id::{Incarnation, NodeId, PortId},
-        message::{EncodeError, IntoMessage, Message, Reason},
+        message::{EncodeError, Encoded, IntoMessage, Message, Reason},
         monitor::WatchId,
         policy::Policy,
     },
@@ -175,18 +175,18 @@ impl Node {
     /// See [`SendError`]; nothing was sent then.
     #[doc(alias = "snd")]
     pub fn send(&self, to: &PortId, message: impl IntoMessage) -> Result<(), SendError> {
-        let message = message.into_message(self.registry().limits())?;
-        self.send_raw(to, message)
+        let limits = self.registry().limits();
+        message.lend(limits, |message| self.send_encoded(to, message))?
     }
 
-    fn send_raw(&self, to: &PortId, message: Message) -> Result<(), SendError> {
+    fn send_encoded(&self, to: &PortId, message: Encoded<'_>) -> Result<(), SendError> {
         if self.registry().is_closed() {
-            return Err(SendError::ShutDown(message));
+            return Err(SendError::ShutDown(message.into_message()));
         }
         match self.place(to) {
             Place::Here => self
                 .registry()
-                .send(to.name(), message)
+                .send(to.name(), message.into_message())
                 .map_err(|LocalFull(message)| SendError::Full(message)),
             Place::There(mesh) => Ok(mesh.send(to, message)?),
             Place::Nowhere => {
@@ -206,17 +206,17 @@ impl Node {
         to: &PortId,
         message: impl IntoMessage + Send,
     ) -> Result<(), SendError> {
-        let message = message.into_message(self.registry().limits())?;
-        if self.registry().is_closed() {
-            return Err(SendError::ShutDown(message));
-        }
+        let message = match self.send(to, message) {
+            Err(SendError::Full(message)) => message,
+            done => return done,
+        };
         match self.place(to) {
             Place::Here => {
                 self.registry().send_wait(to.name(), message).await;
                 Ok(())
             }
             Place::There(mesh) => Ok(mesh.send_wait(to, message).await?),
-            Place::Nowhere => self.send_raw(to, message),
+            Place::Nowhere => Ok(()),
         }
     }
 
@@ -224,7 +224,7 @@ impl Node {
     pub(crate) fn send_forced(&self, to: &PortId, message: Message) {
         if let Place::Here = self.place(to) {
             self.registry().send_forced(to.name(), message);
-        } else if let Err(error) = self.send_raw(to, message) {
+        } else if let Err(error) = self.send_encoded(to, Encoded::Whole(message)) {
             tracing::warn!(%to, %error, "a monitor's or a timer's message is lost");
             self.registry().count_lost_to(to, 1, &error.to_string());
         }
@@ -256,7 +256,7 @@ impl Node {
             Place::There(mesh) => Ok(Registration::Remote(mesh.call(to, request, watch)?)),
             Place::Here | Place::Nowhere => {
                 let registration = self.register(to, watch);
-                self.send_raw(to, request).inspect_err(|_| {
+                self.send_encoded(to, request.into()).inspect_err(|_| {
                     self.unregister(to, registration);
                 })?;
                 Ok(registration)

@@ -111,13 +111,22 @@ impl Message {
         what: &T,
         limits: &Limits,
     ) -> Result<Message, EncodeError> {
-        Self::encode_list(limits, |writer| {
+        Self::lend(what, limits, |encoded| encoded.into_message())
+    }
+    /// Likewise, lending what was encoded.
+    fn lend<T: Serialize + ?Sized, R>(
+        what: &T,
+        limits: &Limits,
+        take: impl FnOnce(Encoded<'_>) -> R,
+    ) -> Result<R, EncodeError> {
+        let write = |writer: &mut cbor::Writer| {
             encode::list(writer, what, encode::Unit::Null)?;
             match cbor::Reader::new(&writer.out).begin_list()? {
                 0 => Err(empty()),
                 _ => Ok(()),
             }
-        })
+        };
+        Self::lend_list(limits, write, take)
     }
     /// Likewise, where an empty list is allowed: reasons and spawn arguments. `()` is the empty list.
     ///
@@ -135,6 +144,13 @@ impl Message {
         limits: &Limits,
         write: impl FnOnce(&mut cbor::Writer) -> Result<(), EncodeError>,
     ) -> Result<Message, EncodeError> {
+        Self::lend_list(limits, write, |encoded| encoded.into_message())
+    }
+    fn lend_list<R>(
+        limits: &Limits,
+        write: impl FnOnce(&mut cbor::Writer) -> Result<(), EncodeError>,
+        take: impl FnOnce(Encoded<'_>) -> R,
+    ) -> Result<R, EncodeError> {
         let mut writer = cbor::Writer::keeping(SCRATCH.take(), limits);
         let count = write(&mut writer).and_then(|()| {
             writer.check_size(0)?;
@@ -146,23 +162,35 @@ impl Message {
         });
         let kept = writer.kept.unwrap_or_default();
         let mut out = writer.out;
-        let bytes = match count {
-            Ok(_) if out.capacity() > SCRATCH_MAX => Bytes::from(std::mem::take(&mut out)),
-            _ => Bytes::copy_from_slice(&out),
-        };
+        let taken = count.map(|count| {
+            take(if kept.is_empty() && out.capacity() <= SCRATCH_MAX {
+                Encoded::Lent { bytes: &out, count }
+            } else if out.capacity() > SCRATCH_MAX {
+                let bytes = Bytes::from(std::mem::take(&mut out));
+                Encoded::Whole(Message::checked(bytes, kept, count))
+            } else {
+                let bytes = Bytes::copy_from_slice(&out);
+                Encoded::Whole(Message::checked(bytes, kept, count))
+            })
+        });
         if out.capacity() <= SCRATCH_MAX {
             out.clear();
             SCRATCH.set(out);
         }
-        let mut message = Message {
-            checked: NonZeroUsize::new(count?),
-            ..Self::from_wire(bytes, Format::cbor())
+        taken
+    }
+    /// CBOR that was checked.
+    fn checked(bytes: Bytes, kept: Vec<cbor::Kept>, count: usize) -> Message {
+        let (bytes, pieces) = if kept.is_empty() {
+            (bytes, None)
+        } else {
+            (Bytes::new(), Some(Arc::new(Pieces::new(bytes, kept))))
         };
-        if !kept.is_empty() {
-            let short = std::mem::take(&mut message.bytes);
-            message.pieces = Some(Arc::new(Pieces::new(short, kept)));
+        Message {
+            checked: NonZeroUsize::new(count),
+            pieces,
+            ..Message::from_wire(bytes, Format::cbor())
         }
-        Ok(message)
     }
     /// What a link brought. Nothing is checked yet: that is done when it is decoded.
     pub fn from_wire(bytes: Bytes, format: Format) -> Message {
@@ -365,6 +393,51 @@ impl Message {
             self.decode::<Raw>(limits).map(|raw| raw.0)
         } else {
             self.list(limits).map(Cow::into_owned)
+        }
+    }
+}
+
+/// A message that was just encoded: CBOR, checked, not empty.
+#[derive(Debug)]
+pub enum Encoded<'a> {
+    /// Its bytes stand in a buffer that is used again: who does not write them out at once makes a message of them.
+    Lent {
+        /// The list.
+        bytes: &'a [u8],
+        /// How many values it holds, those inside of others too.
+        count: usize,
+    },
+    /// The message.
+    Whole(Message),
+}
+
+static CBOR: Format = Format::cbor();
+
+impl From<Message> for Encoded<'_> {
+    fn from(message: Message) -> Self {
+        Encoded::Whole(message)
+    }
+}
+
+impl Encoded<'_> {
+    /// Its bytes, and their format. `None`: they were not checked, or are not in one place.
+    pub(crate) fn checked(&self) -> Option<(&[u8], &Format)> {
+        match self {
+            Encoded::Lent { bytes, .. } => Some((bytes, &CBOR)),
+            Encoded::Whole(message) => {
+                let is_there = message.checked.is_some() && message.pieces.is_none();
+                is_there.then_some((&message.bytes, &message.format))
+            }
+        }
+    }
+
+    /// The message, copied where its bytes are lent.
+    pub fn into_message(self) -> Message {
+        match self {
+            Encoded::Lent { bytes, count } => {
+                Message::checked(Bytes::copy_from_slice(bytes), Vec::new(), count)
+            }
+            Encoded::Whole(message) => message,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The other nodes of this one: a map of cells, one a node, each with its own short lock.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -38,16 +38,8 @@ pub(super) struct PeerCell {
 
 pub(super) struct CellState {
     pub(super) peer: Peer<Watch>,
-    open: Open,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Open {
-    Yes,
-    /// Not in the map any more: look there for the one that took its place.
-    Gone,
     /// The node shuts down (L6).
-    Shut,
+    is_shut: bool,
 }
 
 impl PeerCell {
@@ -55,14 +47,28 @@ impl PeerCell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn outer_ids(&self) -> OuterIds {
+        OuterIds {
+            first: self.first_watch,
+        }
+    }
+}
+
+/// The numbers of one cell's monitors among those of all cells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OuterIds {
+    first: u64,
+}
+
+impl OuterIds {
     /// The number of a monitor among those of all cells.
-    pub(super) fn outer_id(&self, id: WatchId) -> WatchId {
-        WatchId(self.first_watch.wrapping_add(id.0))
+    pub(super) fn outer(self, id: WatchId) -> WatchId {
+        WatchId(self.first.wrapping_add(id.0))
     }
 
     /// The number of a monitor among those of this cell; `None`: it is of an earlier one.
-    pub(super) fn inner_id(&self, id: WatchId) -> Option<WatchId> {
-        let inner = id.0.wrapping_sub(self.first_watch);
+    pub(super) fn inner(self, id: WatchId) -> Option<WatchId> {
+        let inner = id.0.wrapping_sub(self.first);
         (inner >> WATCHES_PER_CELL_BITS == 0).then_some(WatchId(inner))
     }
 }
@@ -75,11 +81,13 @@ impl fmt::Debug for PeerCell {
 
 #[derive(Default)]
 struct Shard {
-    cells: HashMap<NodeId, Arc<PeerCell>>,
+    // a shard has few, so that comparing them is cheaper than a hash that a stranger cannot choose for
+    cells: BTreeMap<NodeId, Arc<PeerCell>>,
     shut: bool,
 }
 
-/// The map. A message takes a shard's lock for reading, never for the node as a whole.
+/// The map. A message takes a shard's lock for reading, never for the node as a whole. Within it a cell's lock may be taken;
+/// never the other way around.
 pub(super) struct Cells {
     shards: [RwLock<Shard>; SHARDS],
     limits: Limits,
@@ -113,11 +121,8 @@ impl Cells {
         shard.cells.get(node).cloned()
     }
 
-    /// The cell of that node; `None` after [`Self::shut`].
-    fn get_or_make(&self, node: &NodeId) -> Option<Arc<PeerCell>> {
-        if let Some(cell) = self.get(node) {
-            return Some(cell);
-        }
+    /// The cell of that node, a new one where there is none; `None` after [`Self::shut`].
+    fn make(&self, node: &NodeId) -> Option<Arc<PeerCell>> {
         let shard = self.shard(node).write();
         let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
         if shard.shut {
@@ -128,7 +133,7 @@ impl Cells {
             Arc::new(PeerCell {
                 state: Mutex::new(CellState {
                     peer: Peer::new(node.clone(), &self.limits),
-                    open: Open::Yes,
+                    is_shut: false,
                 }),
                 writer: Notify::new(),
                 room: Notify::new(),
@@ -138,50 +143,50 @@ impl Cells {
         Some(cell.clone())
     }
 
-    /// Runs a command on the peer, under its lock. `Err`: the node is shut down; what it was for comes back.
-    pub(super) fn with<T, R>(
+    /// Runs a command on the peer, under its lock, and then, without it, what follows of it. Neither may come back to the
+    /// map. `Err`: the node is shut down; what it was for comes back.
+    pub(super) fn with<T, R, Q>(
         &self,
         node: &NodeId,
         item: T,
         command: impl FnOnce(&mut Peer<Watch>, T) -> R,
-    ) -> Result<(Arc<PeerCell>, R), T> {
+        then: impl FnOnce(&PeerCell, R) -> Q,
+    ) -> Result<Q, T> {
         loop {
-            let Some(cell) = self.get_or_make(node) else {
-                return Err(item);
-            };
-            let mut state = cell.lock();
-            match state.open {
-                Open::Gone => continue,
-                Open::Shut => return Err(item),
-                Open::Yes => {}
+            let shard = self.shard(node).read();
+            let shard = shard.unwrap_or_else(PoisonError::into_inner);
+            // while the shard is read nobody drops the cell: a counter less for each message
+            if let Some(cell) = shard.cells.get(node) {
+                let mut state = cell.lock();
+                if state.is_shut {
+                    return Err(item);
+                }
+                let done = command(&mut state.peer, item);
+                drop(state);
+                return Ok(then(cell, done));
             }
-            let done = command(&mut state.peer, item);
-            drop(state);
-            return Ok((cell, done));
+            drop(shard);
+            if self.make(node).is_none() {
+                return Err(item);
+            }
         }
     }
 
     /// The cell for a link that comes up. After [`Self::shut`] only where something was accepted before.
     pub(super) fn for_link(&self, node: &NodeId) -> Option<Arc<PeerCell>> {
-        match self.with(node, (), |_, ()| ()) {
-            Ok((cell, ())) => Some(cell),
-            Err(()) => self.get(node),
-        }
+        self.make(node).or_else(|| self.get(node))
     }
 
     /// Drops the cell if nothing needs it.
     pub(super) fn collect(&self, node: &NodeId) {
         let shard = self.shard(node).write();
         let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
-        if let Some(cell) = shard.cells.get(node) {
-            let mut state = cell.lock();
-            if state.peer.link().is_none() && !state.peer.is_wanted() {
-                if state.open == Open::Yes {
-                    state.open = Open::Gone;
-                }
-                drop(state);
-                shard.cells.remove(node);
-            }
+        let is_over = shard.cells.get(node).is_some_and(|cell| {
+            let peer = &cell.lock().peer;
+            peer.link().is_none() && !peer.is_wanted()
+        });
+        if is_over {
+            shard.cells.remove(node);
         }
     }
 
@@ -194,10 +199,18 @@ impl Cells {
             cells.extend(shard.cells.values().cloned());
         }
         for cell in &cells {
-            cell.lock().open = Open::Shut;
+            cell.lock().is_shut = true;
             cell.room.notify_waiters();
         }
         cells
+    }
+}
+
+/// What a command was refused for asks for nothing.
+pub(super) fn split<R, E>(done: Result<(R, Wake), E>) -> (Result<R, E>, Wake) {
+    match done {
+        Ok((done, wake)) => (Ok(done), wake),
+        Err(refused) => (Err(refused), Wake::default()),
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     DbLinks, Directory, NodePorts, Watch,
     auth::{AuthConfig, feature},
-    cells::{PeerCell, fire},
+    cells::{OuterIds, PeerCell, fire, split},
     dial::Dials,
     driver::{Driver, Event},
     events::{EventSender, LinkInfo, MeshStats},
@@ -36,9 +36,9 @@ use crate::proto::{
     id::{Incarnation, NodeId, PortId},
     limits::Limits,
     link::LinkId,
-    message::{Message, Reason},
+    message::{Encoded, Message, Reason},
     monitor::WatchId,
-    node::peer::{Fired, SendRefused},
+    node::peer::{Fired, Peer, SendRefused, Wake},
     peers::Peers,
     policy::{Denial, Policy},
 };
@@ -254,8 +254,34 @@ impl<P: NodePorts> Mesh<P> {
     ///
     /// # Errors
     /// [`MeshSendError`], with the message.
-    pub fn send(&self, to: &PortId, message: Message) -> Result<(), MeshSendError> {
-        self.queue(to, message).map(|_| ())
+    pub fn send<'a>(
+        &self,
+        to: &PortId,
+        message: impl Into<Encoded<'a>>,
+    ) -> Result<(), MeshSendError> {
+        let sent = self.command(to, message.into(), |peer, message| {
+            let sent = peer.send(to.name(), message);
+            split(sent.map(|wake| ((), wake)))
+        });
+        match sent {
+            Ok((sent, _)) => Ok(sent?),
+            Err(message) => Err(MeshSendError::ShutDown(message.into_message())),
+        }
+    }
+
+    /// Runs a command on the peer that a port belongs to, and does what it asks for. With its result comes what the
+    /// numbers of that peer's monitors begin at. `Err`: the node is shut down; what it was for comes back.
+    fn command<T, R>(
+        &self,
+        to: &PortId,
+        item: T,
+        command: impl FnOnce(&mut Peer<Watch>, T) -> (R, Wake),
+    ) -> Result<(R, OuterIds), T> {
+        let then = |cell: &PeerCell, (done, wake)| {
+            self.shared.wake(cell, to.node(), wake);
+            (done, cell.outer_ids())
+        };
+        self.shared.cells.with(to.node(), item, command, then)
     }
 
     /// Likewise, and waits for room where there is none. Dropped while it waits, it has sent nothing.
@@ -272,7 +298,7 @@ impl<P: NodePorts> Mesh<P> {
                 if let Some(room) = room.as_mut().as_pin_mut() {
                     room.enable();
                 }
-                match self.queue(to, message) {
+                match self.send(to, message) {
                     Err(MeshSendError::Full(back)) => message = back,
                     other => return other,
                 }
@@ -282,15 +308,6 @@ impl<P: NodePorts> Mesh<P> {
             }
             waiting = self.shared.cells.get(to.node());
         }
-    }
-
-    fn queue(&self, to: &PortId, message: Message) -> Result<(), MeshSendError> {
-        let sent = self.shared.cells.with(to.node(), message, |peer, message| {
-            peer.send(to.name(), message)
-        });
-        let (cell, sent) = sent.map_err(MeshSendError::ShutDown)?;
-        self.shared.wake(&cell, to.node(), sent?);
-        Ok(())
     }
 
     /// A message and a monitor on its port in one frame (S4). On `Err` the watch is dropped uncalled.
@@ -303,29 +320,20 @@ impl<P: NodePorts> Mesh<P> {
         message: Message,
         watch: Watch,
     ) -> Result<WatchId, MeshSendError> {
-        let item = (message, watch);
-        let called = self
-            .shared
-            .cells
-            .with(to.node(), item, |peer, (message, watch)| {
-                peer.call(to.name(), message, watch)
-            });
-        let (cell, called) = called.map_err(|(message, _)| MeshSendError::ShutDown(message))?;
-        let (id, wake) = called.map_err(|(refused, _)| refused)?;
-        self.shared.wake(&cell, to.node(), wake);
-        Ok(cell.outer_id(id))
+        // a watch may do anything when it is dropped: not under the lock
+        let called = self.command(to, (message, watch), |peer, (message, watch)| {
+            split(peer.call(to.name(), message, watch))
+        });
+        let (called, ids) = called.map_err(|(message, _)| MeshSendError::ShutDown(message))?;
+        let id = called.map_err(|(refused, _)| refused)?;
+        Ok(ids.outer(id))
     }
 
     /// Monitors a port of another node. After a shutdown it fires at once, before this returns.
     pub fn monitor(&self, to: &PortId, watch: Watch) -> WatchId {
-        let monitored = self.shared.cells.with(to.node(), watch, |peer, watch| {
-            peer.monitor(to.name(), watch)
-        });
+        let monitored = self.command(to, watch, |peer, watch| peer.monitor(to.name(), watch));
         match monitored {
-            Ok((cell, (id, wake))) => {
-                self.shared.wake(&cell, to.node(), wake);
-                cell.outer_id(id)
-            }
+            Ok((id, ids)) => ids.outer(id),
             Err(watch) => {
                 fire([Fired {
                     port: to.name().clone(),
@@ -340,7 +348,7 @@ impl<P: NodePorts> Mesh<P> {
     /// Takes a monitor back: when this returns it has fired, is firing, or never will.
     pub fn unmonitor(&self, to: &PortId, id: WatchId) {
         if let Some(cell) = self.shared.cells.get(to.node())
-            && let Some(id) = cell.inner_id(id)
+            && let Some(id) = cell.outer_ids().inner(id)
         {
             let (watch, wake) = cell.lock().peer.unmonitor(to.name(), id);
             // what the watch holds may do anything when it is dropped
@@ -352,13 +360,7 @@ impl<P: NodePorts> Mesh<P> {
     /// Kills a port of another node, behind what was sent to it before (M4). After a shutdown it does nothing.
     pub fn kill(&self, to: &PortId, reason: &Reason) {
         let now = self.shared.clock.now();
-        let killed = self
-            .shared
-            .cells
-            .with(to.node(), (), |peer, ()| peer.kill(to.name(), reason, now));
-        if let Ok((cell, wake)) = killed {
-            self.shared.wake(&cell, to.node(), wake);
-        }
+        let _ = self.command(to, (), |peer, ()| ((), peer.kill(to.name(), reason, now)));
     }
 
     /// Asks for a new port of that name on another node (S1).
@@ -366,12 +368,12 @@ impl<P: NodePorts> Mesh<P> {
     /// # Errors
     /// As [`Self::send`].
     pub fn spawn(&self, port: &PortId, function: &str, args: Message) -> Result<(), MeshSendError> {
-        let spawned = self.shared.cells.with(port.node(), args, |peer, args| {
-            peer.spawn(port.name(), function, args)
+        let spawned = self.command(port, args, |peer, args| {
+            let spawned = peer.spawn(port.name(), function, args);
+            split(spawned.map(|wake| ((), wake)))
         });
-        let (cell, spawned) = spawned.map_err(MeshSendError::ShutDown)?;
-        self.shared.wake(&cell, port.node(), spawned?);
-        Ok(())
+        let (spawned, _) = spawned.map_err(MeshSendError::ShutDown)?;
+        Ok(spawned?)
     }
 
     /// Sends something to the database of that link's node. Ignored when the link is gone, or is none of the database's.

@@ -192,6 +192,13 @@ impl Format {
     pub(crate) fn has_peek(&self) -> bool {
         !self.is_custom()
     }
+    /// Whether the first value is that text, as far as the format can tell without reading the rest.
+    pub(crate) fn is_tagged(&self, bytes: &[u8], tag: &str) -> bool {
+        match &self.0 {
+            Kind::Cbor => cbor::is_tagged(bytes, tag),
+            _ => matches!(self.peek_tag(bytes), Ok(Some(found)) if found == tag),
+        }
+    }
     /// The first value where it is a text, without reading the rest, where the format can do that.
     pub(crate) fn peek_tag<'a>(
         &self,

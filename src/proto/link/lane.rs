@@ -9,6 +9,7 @@ use super::{
     FRAME_COST,
     frame::{Frame, LENGTH_BYTES, kind},
     outbound::Waiting,
+    packed::Packed,
     sink::{FrameSink, put_message},
     window::{LaneIndex, Share},
 };
@@ -24,6 +25,8 @@ use crate::proto::{
 pub(crate) enum Item {
     /// A message; with a monitor on its port.
     Send { message: Message, watch: bool },
+    /// Small messages, encoded for this link.
+    Packed(Packed),
     /// A new port.
     Spawn { function: Box<str>, args: Message },
     /// The end of the port, at the latest at `deadline`.
@@ -39,9 +42,18 @@ pub(crate) enum Item {
 }
 
 impl Item {
-    /// Whether it is a message or a spawn: what a program can queue without end, and so counts in the outbound queue.
+    /// How many messages and spawns it is: what a program can queue without end, and so counts in the outbound queue.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Item::Send { .. } | Item::Spawn { .. } => 1,
+            Item::Packed(packed) => packed.count(),
+            _ => 0,
+        }
+    }
+
+    /// Whether it is any.
     pub(crate) fn counts(&self) -> bool {
-        matches!(self, Item::Send { .. } | Item::Spawn { .. })
+        self.count() > 0
     }
 
     /// Whether what it says depends on when it goes out.
@@ -89,7 +101,8 @@ impl Item {
             Item::Spawn { function, .. } => name + 1 + function.len().min(255),
             Item::Kill { .. } => name + 4,
             Item::Monitor | Item::Unmonitor | Item::LossAck => name,
-            Item::Db(_) => 0,
+            // each frame has its own
+            Item::Db(_) | Item::Packed(_) => 0,
         }
     }
 
@@ -102,6 +115,7 @@ impl Item {
                 port,
                 payload: &[],
             },
+            Item::Packed(_) => return,
             Item::Spawn { function, .. } => Frame::Spawn {
                 name: port,
                 function,
@@ -134,7 +148,7 @@ pub(crate) fn cost(inner_len: usize) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) item: Item,
-    /// Bytes of its payload when it was queued.
+    /// Bytes of its payload when it was queued; of packed messages those of all that wait.
     pub(crate) size: usize,
     /// What waits for this and everything older to be out; see [`super::downs`].
     pub(crate) generation: Option<u64>,
@@ -219,14 +233,14 @@ pub(crate) struct Queued {
 }
 
 impl Queued {
-    pub(crate) fn enter(&mut self, bytes: usize) {
+    pub(crate) fn enter(&mut self, bytes: usize, count: usize) {
         self.bytes += bytes;
-        self.count += 1;
+        self.count += count;
     }
 
-    pub(crate) fn leave(&mut self, bytes: usize) {
+    pub(crate) fn leave(&mut self, bytes: usize, count: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
-        self.count = self.count.saturating_sub(1);
+        self.count = self.count.saturating_sub(count);
     }
 
     /// What is left of these bounds.
@@ -351,6 +365,7 @@ impl Lane {
                     }
                     dropped.push(entry);
                 }
+                Item::Packed(_) if at < end => dropped.push(entry),
                 _ => kept.push_back(entry),
             }
         }

@@ -8,6 +8,7 @@ pub mod frame;
 pub(crate) mod keepalive;
 pub(crate) mod lane;
 pub(crate) mod outbound;
+pub(crate) mod packed;
 pub(crate) mod reassembly;
 pub mod sink;
 mod spares;

@@ -30,6 +30,7 @@ mod blocked;
 mod queue;
 mod rest;
 mod serve;
+mod small;
 #[cfg(test)]
 mod tests;
 
@@ -216,8 +217,8 @@ impl Outbound {
             return;
         };
         if item.counts() {
-            lane.queued.enter(size);
-            self.queued.enter(size);
+            lane.queued.enter(size, item.count());
+            self.queued.enter(size, item.count());
         }
         match &item {
             Item::Kill { deadline, .. } => {

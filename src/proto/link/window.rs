@@ -45,6 +45,16 @@ pub(crate) struct Room {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lie(pub(crate) &'static str);
 
+/// Frames of one lane, one behind the other and of one cost.
+#[derive(Debug)]
+struct Sent {
+    lane: LaneIndex,
+    cost: u64,
+    /// They are messages or spawns.
+    counts: bool,
+    frames: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -56,7 +66,7 @@ pub(crate) struct Window {
     sent: u64,
     progress: u64,
     /// What was sent whole and is not dealt with, in order.
-    unprocessed: VecDeque<(LaneIndex, u64, bool)>,
+    unprocessed: VecDeque<Sent>,
     /// How many of them are messages or spawns.
     messages: u64,
 }
@@ -135,7 +145,17 @@ impl Window {
     pub(crate) fn sent(&mut self, lane: LaneIndex, cost: u64, counts: bool) {
         self.sent += cost;
         self.messages += u64::from(counts);
-        self.unprocessed.push_back((lane, cost, counts));
+        match self.unprocessed.back_mut() {
+            Some(last) if (last.lane, last.cost, last.counts) == (lane, cost, counts) => {
+                last.frames += 1;
+            }
+            _ => self.unprocessed.push_back(Sent {
+                lane,
+                cost,
+                counts,
+                frames: 1,
+            }),
+        }
     }
 
     /// How many messages and spawns the peer has not dealt with.
@@ -148,7 +168,7 @@ impl Window {
         !self.unprocessed.is_empty()
     }
 
-    /// The peer has dealt with that much in all. Calls `freed` for each message that is done.
+    /// The peer has dealt with that much in all. Calls `freed` with what of a lane is done.
     pub(crate) fn handle_progress(
         &mut self,
         progress: u64,
@@ -160,14 +180,24 @@ impl Window {
         if progress > self.sent {
             return Err(Lie("PROGRESS beyond what was sent"));
         }
-        while let Some(&(lane, cost, counts)) = self.unprocessed.front() {
-            if self.progress + cost > progress {
+        while let Some(first) = self.unprocessed.front_mut() {
+            // a cost is never 0
+            let done = (progress - self.progress) / first.cost.max(1);
+            let done = done.min(first.frames);
+            if done == 0 {
                 break;
             }
+            let cost = done * first.cost;
+            first.frames -= done;
             self.progress += cost;
+            if first.counts {
+                self.messages -= done;
+            }
+            freed(first.lane, cost);
+            if first.frames > 0 {
+                break;
+            }
             self.unprocessed.pop_front();
-            self.messages -= u64::from(counts);
-            freed(lane, cost);
         }
         if self.progress == progress {
             Ok(())
@@ -176,7 +206,7 @@ impl Window {
         }
     }
 
-    /// A message of this lane is done (see [`Self::handle_progress`]).
+    /// So much of this lane is done (see [`Self::handle_progress`]).
     pub(crate) fn free(&mut self, share: &mut Share, cost: u64) {
         share.inflight = share.inflight.saturating_sub(cost);
         self.give_back(share, cost);

@@ -89,9 +89,10 @@ impl Batch {
     /// Takes the next message out if its first value is that text, as it can be seen without reading the rest.
     pub fn next_if_tagged(&mut self, tag: &str) -> Option<Message> {
         let bytes = self.bytes.get(..self.next_len()?)?;
-        match self.format.peek_tag(bytes) {
-            Ok(Some(found)) if found == tag => self.next(),
-            _ => None,
+        if self.format.is_tagged(bytes, tag) {
+            self.next()
+        } else {
+            None
         }
     }
     /// Takes the first so many out, as a batch of their own.

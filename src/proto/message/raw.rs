@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
-use super::{EncodeError, Message, empty};
+use super::{EncodeError, Encoded, Message, empty};
 use crate::proto::{codec::cbor, limits::Limits, value::Value};
 
 /// The name by which the encoder and the decoder know a list that is the message itself.
@@ -82,6 +82,16 @@ pub trait IntoMessage {
     /// # Errors
     /// See [`EncodeError`].
     fn into_args(self, limits: &Limits) -> Result<Message, EncodeError>;
+    /// [`Self::into_message`], for who may have no need of a message of its own: what is written out at once is lent.
+    ///
+    /// # Errors
+    /// See [`EncodeError`]; then `take` was not called.
+    fn lend<R>(self, limits: &Limits, take: impl FnOnce(Encoded<'_>) -> R) -> Result<R, EncodeError>
+    where
+        Self: Sized,
+    {
+        Ok(take(Encoded::Whole(self.into_message(limits)?)))
+    }
 }
 
 impl<T: Serialize> IntoMessage for T {
@@ -90,6 +100,13 @@ impl<T: Serialize> IntoMessage for T {
     }
     fn into_args(self, limits: &Limits) -> Result<Message, EncodeError> {
         Message::encode_args(&self, limits)
+    }
+    fn lend<R>(
+        self,
+        limits: &Limits,
+        take: impl FnOnce(Encoded<'_>) -> R,
+    ) -> Result<R, EncodeError> {
+        Message::lend(&self, limits, take)
     }
 }
 

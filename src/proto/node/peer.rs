@@ -22,7 +22,7 @@ use crate::proto::{
         sink::FrameSink,
         window::Lie,
     },
-    message::{Message, Reason},
+    message::{Encoded, Message, Reason},
     monitor::{WatchId, Watches},
 };
 
@@ -87,8 +87,18 @@ impl<W> Peer<W> {
     ///
     /// # Errors
     /// Nothing was queued: the queue is full, or the peer takes no message of that size.
-    pub fn send(&mut self, port: &PortName, message: Message) -> Result<Wake, SendRefused> {
-        let message = self.admit(port, message)?;
+    pub fn send<'a>(
+        &mut self,
+        port: &PortName,
+        message: impl Into<Encoded<'a>>,
+    ) -> Result<Wake, SendRefused> {
+        let message = message.into();
+        if let Some((bytes, format)) = message.checked()
+            && self.out.push_small(port, bytes, format)
+        {
+            return Ok(self.wake());
+        }
+        let message = self.admit(port, message.into_message())?;
         let watch = false;
         self.out.push(port, Item::Send { message, watch });
         Ok(self.wake())

@@ -17,7 +17,9 @@ const TAG: u8 = 6;
 pub(crate) enum Head {
     Null,
     Bool(bool),
-    Int(Int),
+    Unsigned(u64),
+    /// Below 0.
+    Negative(i64),
     Float(f64),
     Bytes(usize),
     Text(usize),
@@ -52,6 +54,41 @@ impl Head {
     /// Takes the head of the next item from the front.
     #[inline]
     pub(crate) fn take(bytes: &mut &[u8]) -> Result<Head, DecodeError> {
+        // as nearly all heads are: a kind and a small number
+        let (head, rest) = match **bytes {
+            [first, ref rest @ ..] if first & 0x1f < 24 => {
+                (Head::small(first >> 5, first & 0x1f), rest)
+            }
+            [first, number, ref rest @ ..] if first & 0x1f == 24 => {
+                (Head::small(first >> 5, number), rest)
+            }
+            _ => (None, *bytes),
+        };
+        match head {
+            Some(head) => {
+                *bytes = rest;
+                Ok(head)
+            }
+            None => Head::take_any(bytes),
+        }
+    }
+
+    #[inline]
+    fn small(kind: u8, number: u8) -> Option<Head> {
+        let len = usize::from(number);
+        Some(match kind {
+            UNSIGNED => Head::Unsigned(number.into()),
+            NEGATIVE => Head::Negative(!i64::from(number)),
+            BYTES => Head::Bytes(len),
+            TEXT => Head::Text(len),
+            LIST => Head::List(len),
+            MAP => Head::Map(len),
+            _ => return None,
+        })
+    }
+
+    #[inline(never)]
+    fn take_any(bytes: &mut &[u8]) -> Result<Head, DecodeError> {
         let (&first, rest) = bytes.split_first().ok_or_else(cut)?;
         *bytes = rest;
         let (kind, info) = (first >> 5, first & 0x1f);
@@ -67,10 +104,11 @@ impl Head {
         // More than the address space holds is more than follows.
         let len = || usize::try_from(number).map_err(|_| cut());
         Ok(match kind {
-            UNSIGNED => Head::Int(number.into()),
-            NEGATIVE => match Int::try_from(-1 - i128::from(number)) {
-                Ok(n) if n >= Int::MIN => Head::Int(n),
-                _ => return Err(DecodeError::new("an integer below the range of i64")),
+            UNSIGNED => Head::Unsigned(number),
+            // -1 - number: its bits inverted
+            NEGATIVE => match i64::try_from(number) {
+                Ok(number) => Head::Negative(!number),
+                Err(_) => return Err(DecodeError::new("an integer below the range of i64")),
             },
             BYTES => Head::Bytes(len()?),
             TEXT => Head::Text(len()?),

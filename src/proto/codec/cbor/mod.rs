@@ -10,6 +10,6 @@ mod read;
 mod scan;
 mod write;
 
-pub(crate) use read::{Reader, peek_tag};
+pub(crate) use read::{Reader, is_tagged, peek_tag};
 pub(crate) use scan::scan;
 pub(crate) use write::{Kept, MapWriter, SeqWriter, Writer};

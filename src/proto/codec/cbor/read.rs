@@ -41,6 +41,17 @@ pub(crate) struct Reader<'de> {
     broken: bool,
 }
 
+/// Whether the first value of a message is that text.
+pub(crate) fn is_tagged(bytes: &[u8], tag: &str) -> bool {
+    let mut rest = bytes;
+    match (Head::take(&mut rest), Head::take(&mut rest)) {
+        (Ok(Head::List(1..)), Ok(Head::Text(len))) => {
+            len == tag.len() && rest.starts_with(tag.as_bytes())
+        }
+        _ => false,
+    }
+}
+
 /// The first value of a message where it is a text, and nothing else of it.
 pub(crate) fn peek_tag(bytes: &[u8]) -> Result<Option<&str>, DecodeError> {
     let mut reader = Reader::new(bytes);
@@ -148,6 +159,14 @@ impl<'de> Reader<'de> {
     }
     /// Passes over one value.
     pub(crate) fn skip(&mut self) -> Result<(), DecodeError> {
+        if self
+            .rest
+            .first()
+            .is_some_and(|first| first >> 5 == head::TEXT)
+        {
+            // as tags are
+            return self.skip_text();
+        }
         if self.is_unchecked() {
             let checked = self.check_ahead();
             self.noted(checked)?;
@@ -161,10 +180,48 @@ impl<'de> Reader<'de> {
                 }
                 Head::List(len) => pending = pending.saturating_add(len),
                 Head::Map(len) => pending = pending.saturating_add(len.saturating_mul(2)),
-                Head::Null | Head::Bool(_) | Head::Int(_) | Head::Float(_) => {}
+                Head::Null
+                | Head::Bool(_)
+                | Head::Unsigned(_)
+                | Head::Negative(_)
+                | Head::Float(_) => {}
             }
         }
         Ok(())
+    }
+    #[inline]
+    fn skip_text(&mut self) -> Result<(), DecodeError> {
+        let unchecked = self.is_unchecked();
+        self.look_ahead()?;
+        match self.head()? {
+            Head::Text(len) if unchecked => self.text(len).map(|_| ()),
+            Head::Text(len) => self.bytes(len).map(|_| ()),
+            _ => Err(DecodeError::new("a text was expected")),
+        }
+    }
+    /// The value of that head.
+    fn value<V: Visitor<'de>>(&mut self, head: Head, visitor: V) -> Result<V::Value, DecodeError> {
+        match head {
+            Head::Null => visitor.visit_unit(),
+            Head::Bool(it) => visitor.visit_bool(it),
+            Head::Unsigned(n) => visitor.visit_u64(n),
+            Head::Negative(n) => visitor.visit_i64(n),
+            Head::Float(it) => visitor.visit_f64(it),
+            Head::Bytes(len) => visitor.visit_borrowed_bytes(self.bytes(len)?),
+            Head::Text(len) => visitor.visit_borrowed_str(self.text(len)?),
+            Head::List(len) => self.list(len, visitor),
+            Head::Map(len) => {
+                let mut map = Items {
+                    reader: self,
+                    left: len,
+                };
+                let made = visitor.visit_map(&mut map)?;
+                match map.left {
+                    0 => Ok(made),
+                    _ => Err(DecodeError::new("a map with more keys than expected")),
+                }
+            }
+        }
     }
     fn peek(&self) -> Result<Head, DecodeError> {
         Head::take(&mut &*self.rest)
@@ -188,35 +245,39 @@ impl<'de> Reader<'de> {
     }
 }
 
+macro_rules! unsigned {
+    ($($method:ident)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+            self.look_ahead()?;
+            match self.head()? {
+                Head::Unsigned(n) => visitor.visit_u64(n),
+                head => self.value(head, visitor),
+            }
+        }
+    )*};
+}
+
 impl<'de> Deserializer<'de> for &mut Reader<'de> {
     type Error = DecodeError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         self.look_ahead()?;
+        let head = self.head()?;
+        self.value(head, visitor)
+    }
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.look_ahead()?;
         match self.head()? {
-            Head::Null => visitor.visit_unit(),
-            Head::Bool(it) => visitor.visit_bool(it),
-            Head::Int(n) => match u64::try_from(n) {
-                Ok(n) => visitor.visit_u64(n),
-                Err(_) => visitor.visit_i64(n.try_into().map_err(DecodeError::new)?),
-            },
-            Head::Float(it) => visitor.visit_f64(it),
-            Head::Bytes(len) => visitor.visit_borrowed_bytes(self.bytes(len)?),
             Head::Text(len) => visitor.visit_borrowed_str(self.text(len)?),
-            Head::List(len) => self.list(len, visitor),
-            Head::Map(len) => {
-                let mut map = Items {
-                    reader: self,
-                    left: len,
-                };
-                let made = visitor.visit_map(&mut map)?;
-                match map.left {
-                    0 => Ok(made),
-                    _ => Err(DecodeError::new("a map with more keys than expected")),
-                }
-            }
+            head => self.value(head, visitor),
         }
     }
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.deserialize_str(visitor)
+    }
+    // what is nearly always of one kind is looked at as that first
+    unsigned! { deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 }
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.peek()? {
             Head::Null => {
@@ -303,7 +364,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        bool i8 i16 i32 i64 i128 u128 f32 f64 char bytes byte_buf unit unit_struct
         tuple tuple_struct map identifier
     }
 }

@@ -73,7 +73,9 @@ impl<'a> Scanner<'a> {
                 self.budget.leave();
                 Ok(())
             }
-            Head::Null | Head::Bool(_) | Head::Int(_) | Head::Float(_) => Ok(()),
+            Head::Null | Head::Bool(_) | Head::Unsigned(_) | Head::Negative(_) | Head::Float(_) => {
+                Ok(())
+            }
         }
     }
 

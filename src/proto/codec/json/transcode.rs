@@ -30,14 +30,9 @@ fn write(rest: &mut &[u8], out: &mut Vec<u8>) -> Result<bool, DecodeError> {
         Head::Null => out.extend_from_slice(b"null"),
         Head::Bool(true) => out.extend_from_slice(b"true"),
         Head::Bool(false) => out.extend_from_slice(b"false"),
-        Head::Int(n) => {
-            // quicker than fmt, and it cannot fail into memory
-            let wrote = match u64::try_from(n) {
-                Ok(n) => serde_json::to_writer(&mut *out, &n),
-                Err(_) => serde_json::to_writer(&mut *out, &i64::try_from(n).unwrap_or_default()),
-            };
-            wrote.map_err(DecodeError::new)?;
-        }
+        // quicker than fmt, and it cannot fail into memory
+        Head::Unsigned(n) => serde_json::to_writer(&mut *out, &n).map_err(DecodeError::new)?,
+        Head::Negative(n) => serde_json::to_writer(&mut *out, &n).map_err(DecodeError::new)?,
         Head::Float(it) => {
             text::write(&Value::Float(it), &mut Utf8(out)).map_err(DecodeError::new)?;
         }

@@ -23,6 +23,16 @@ pub(crate) enum Need {
     Room { bytes: u64, alone: bool },
 }
 
+impl Need {
+    /// By what the window says: see [`Window::need`](crate::proto::link::window::Window::need).
+    pub(crate) fn of(room: Option<(u64, bool)>) -> Need {
+        match room {
+            Some((bytes, alone)) => Need::Room { bytes, alone },
+            None => Need::Itself,
+        }
+    }
+}
+
 /// Where a lane waits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiting {

@@ -60,7 +60,7 @@ impl Outbound {
     /// An item is not in its lane any more.
     pub(super) fn leave(&mut self, index: LaneIndex, entry: &Entry) {
         if entry.item.counts() {
-            self.left(index, entry.size);
+            self.left(index, entry.size, entry.item.count());
         } else if entry.item.is_db() {
             self.db.bytes = self.db.bytes.saturating_sub(entry.size);
         }
@@ -69,12 +69,12 @@ impl Outbound {
         }
     }
 
-    /// A message or spawn of that lane does not wait any more.
-    pub(super) fn left(&mut self, index: LaneIndex, size: usize) {
-        self.queued.leave(size);
+    /// So many messages or spawns of that lane do not wait any more.
+    pub(super) fn left(&mut self, index: LaneIndex, size: usize, count: usize) {
+        self.queued.leave(size, count);
         let free = self.free();
         if let Some(lane) = self.lanes.get(index) {
-            lane.queued.leave(size);
+            lane.queued.leave(size, count);
             // not for each message
             if lane.starved
                 && lane.queued.bytes <= free.bytes / 2

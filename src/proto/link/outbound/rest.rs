@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Outbound;
-use crate::proto::link::lane::Item;
+use crate::proto::{codec::Format, link::lane::Item};
 
 impl Outbound {
     /// Since when nothing went out in lanes. `None`: something waits, is under way or held, or a loss is not settled.
@@ -28,10 +28,17 @@ impl Outbound {
         let fresh = Outbound::new(&self.limits);
         let old = std::mem::replace(self, fresh);
         self.hungry = old.hungry;
+        let format = old.terms.map_or_else(Format::cbor, |terms| terms.format);
         for lane in old.lanes.into_lanes() {
             for entry in lane.items {
                 match entry.item {
                     Item::Unmonitor | Item::LossAck | Item::Db(_) => {}
+                    Item::Packed(packed) => {
+                        for message in packed.into_messages(&format) {
+                            let watch = false;
+                            self.queue(&lane.port, Item::Send { message, watch });
+                        }
+                    }
                     item => self.queue(&lane.port, item),
                 }
             }

@@ -188,6 +188,9 @@ impl Outbound {
         let Some(entry) = lane.items.front_mut() else {
             return Step::Nothing;
         };
+        if matches!(entry.item, Item::Packed(_)) {
+            return self.serve_packed(index, sink.bytes());
+        }
         let is_db = entry.item.is_db();
         let sized = entry.item.counts() || is_db;
         let problem = if sized && entry.size > terms.message_bytes_max {
@@ -223,10 +226,7 @@ impl Outbound {
         };
         if !taken {
             let need = self.window.need(&lane.share, cost, lane.kill_due);
-            return Step::Blocked(match need {
-                Some((bytes, alone)) => Need::Room { bytes, alone },
-                None => Need::Itself,
-            });
+            return Step::Blocked(Need::of(need));
         }
         if whole {
             write(sink, &lane.port, &entry.item, inner, now.mono);
@@ -241,7 +241,7 @@ impl Outbound {
     }
 
     /// Takes the first item out of its lane: it is out, or will never be.
-    fn pop(&mut self, index: LaneIndex) {
+    pub(super) fn pop(&mut self, index: LaneIndex) {
         if let Some(entry) = self.take_front(index) {
             self.leave(index, &entry);
         }
@@ -286,7 +286,7 @@ impl Outbound {
         let cost = lane::cost(partial.total());
         self.window.sent(index, cost, partial.counts);
         if partial.counts {
-            self.left(index, partial.size);
+            self.left(index, partial.size, 1);
         } else if partial.is_db {
             self.db.bytes = self.db.bytes.saturating_sub(partial.size);
         }
@@ -298,7 +298,7 @@ impl Outbound {
 }
 
 /// What became of a lane's try.
-enum Step {
+pub(super) enum Step {
     Sent(usize),
     Blocked(Need),
     Nothing,

@@ -32,15 +32,24 @@ fn up(limits: &Limits, window: usize) -> Outbound {
 }
 
 fn send(out: &mut Outbound, port: &PortName, bytes: usize) {
-    let message = Message::encode(&("x".repeat(bytes),), &Limits::default()).unwrap();
-    let watch = false;
-    out.push(port, Item::Send { message, watch });
+    send_numbered(out, port, bytes, 0, false);
+}
+
+/// By the way of small messages where it is one, or by that of all.
+fn send_numbered(out: &mut Outbound, port: &PortName, bytes: usize, n: u64, small: bool) {
+    let message = Message::encode(&(n, "x".repeat(bytes)), &Limits::default()).unwrap();
+    if !small || !out.push_small(port, message.bytes(), message.format()) {
+        let watch = false;
+        out.push(port, Item::Send { message, watch });
+    }
 }
 
 /// The peer, as far as the window goes: what came whole, in order, and what it has dealt with.
 #[derive(Default)]
 struct Far {
     whole: VecDeque<(PortName, u64)>,
+    /// The numbers of the messages that came, by port.
+    came: BTreeMap<PortName, Vec<u64>>,
     open: BTreeMap<u32, Vec<u8>>,
     sizes: BTreeMap<u32, u64>,
     done: u64,
@@ -78,8 +87,11 @@ impl Far {
     }
 
     fn whole(&mut self, inner: &[u8]) {
-        if let Frame::Send { port, .. } = Frame::decode(inner).unwrap() {
-            let port = port.parse().unwrap();
+        if let Frame::Send { port, payload, .. } = Frame::decode(inner).unwrap() {
+            let port: PortName = port.parse().unwrap();
+            let message = Message::from_wire(payload.to_vec().into(), Format::cbor());
+            let (n, _) = message.decode::<(u64, String)>(&Limits::default()).unwrap();
+            self.came.entry(port.clone()).or_default().push(n);
             self.whole.push_back((port, lane::cost(inner.len())));
         }
     }
@@ -153,17 +165,28 @@ fn a_progress_costs_what_it_frees_however_many_ports_wait() {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Send { port: usize, bytes: usize },
-    Take { budget: usize },
-    Deal { count: usize },
+    Send {
+        port: usize,
+        bytes: usize,
+        small: bool,
+    },
+    Take {
+        budget: usize,
+    },
+    Deal {
+        count: usize,
+    },
     Hold,
-    Resume { port: usize },
+    Resume {
+        port: usize,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let size = prop_oneof![4 => 1..100_usize, 3 => 300..2000_usize, 1 => 4000..20_000_usize];
     prop_oneof![
-        6 => (0..30_usize, size).prop_map(|(port, bytes)| Op::Send { port, bytes }),
+        6 => (0..30_usize, size, any::<bool>())
+            .prop_map(|(port, bytes, small)| Op::Send { port, bytes, small }),
         3 => prop_oneof![Just(1_usize), Just(2000), Just(100_000)].prop_map(|budget| Op::Take { budget }),
         2 => (1..5_usize).prop_map(|count| Op::Deal { count }),
         2 => Just(Op::Hold),
@@ -185,7 +208,10 @@ fn waits_in_vain(out: &mut Outbound) -> bool {
             continue;
         }
         let item = &lane.items[0].item;
-        let inner = item.head_len(&lane.port) + item.payload().unwrap().encoded_len();
+        let inner = match item {
+            Item::Packed(packed) => packed.inner_len(0).unwrap(),
+            item => item.head_len(&lane.port) + item.payload().unwrap().encoded_len(),
+        };
         let cost = lane::cost(inner);
         let whole = inner + LENGTH_BYTES <= frame;
         let fits = match out.window.need(&lane.share, cost, false) {
@@ -202,24 +228,21 @@ fn waits_in_vain(out: &mut Outbound) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    // P8 P9
+    // P1 P2 P8 P9
     #[test]
     fn no_lane_waits_for_room_that_is_there(ops in proptest::collection::vec(op(), 1..300)) {
         let limits = Limits { fragment_bytes_max: 1024, ..Limits::default() };
         let mut out = up(&limits, 8 << 10);
         let mut far = Far::default();
-        let mut sent = 0;
-        let mut came = 0;
-        for op in ops {
+        let mut sent = BTreeMap::<PortName, Vec<u64>>::new();
+        for (n, op) in ops.into_iter().enumerate() {
             match op {
-                Op::Send { port, bytes } => {
-                    send(&mut out, &name(port), bytes);
-                    sent += 1;
+                Op::Send { port, bytes, small } => {
+                    send_numbered(&mut out, &name(port), bytes, n as u64, small);
+                    sent.entry(name(port)).or_default().push(n as u64);
                 }
                 Op::Take { budget } => {
-                    let before = far.whole.len();
                     far.take(&mut out, budget);
-                    came += far.whole.len() - before;
                 }
                 Op::Deal { count } => (0..count).for_each(|_| far.deal(&mut out, false)),
                 Op::Hold => far.deal(&mut out, true),
@@ -234,16 +257,15 @@ proptest! {
             for port in 0..30 {
                 far.resume(&mut out, &name(port));
             }
-            let before = far.whole.len();
             far.take(&mut out, usize::MAX);
-            came += far.whole.len() - before;
             if far.whole.is_empty() {
                 break;
             }
             far.deal(&mut out, false);
         }
-        prop_assert_eq!(came, sent);
+        prop_assert_eq!(far.came, sent);
         prop_assert!(!out.is_busy());
+        prop_assert_eq!((out.queued.bytes, out.queued.count), (0, 0));
         prop_assert!(out.blocked.is_empty());
     }
 }
