@@ -3,7 +3,6 @@
 //! One attempt speaks one mode, which its ALPN names; there is no fallback. A connection that is up proves only the
 //! possession of a key (and, in certificate mode, of a certificate of the CA); the mesh handshake inside proves the rest.
 
-mod ahead;
 pub mod ca;
 mod config;
 mod crl;
@@ -40,7 +39,6 @@ use tokio::{
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 
 use self::{
-    ahead::Ahead,
     config::alpn,
     current::{Current, Held},
     leaf::{Leaf, sha256, time, utc},
@@ -157,7 +155,7 @@ impl TlsTransport {
         let tcp = tcp::connect(&addr, to, self.connect_timeout).await?;
         let now = self.held.get();
         let connector = TlsConnector::from(Arc::clone(&now.dial.client));
-        let handshake = connector.connect_with(now.server_name.clone(), Ahead::new(tcp), |c| {
+        let handshake = connector.connect_with(now.server_name.clone(), tcp, |c| {
             c.set_buffer_limit(Some(WRITE_BUFFER_BYTES));
         });
         let tls = |text| ConnectError::Tls {
@@ -309,7 +307,7 @@ impl Current {
             text,
         };
         tcp::tune(&tcp);
-        let start = LazyConfigAcceptor::new(Acceptor::default(), Ahead::new(tcp))
+        let start = LazyConfigAcceptor::new(Acceptor::default(), tcp)
             .await
             .map_err(|e| tls(explain::handshake(&e, false, None)))?;
         let offered = offered(&start);
@@ -359,7 +357,7 @@ impl Current {
 }
 
 /// The one protocol that the client offers; `None` if it offers none or several.
-fn offered(start: &tokio_rustls::StartHandshake<Ahead>) -> Option<Vec<u8>> {
+fn offered(start: &tokio_rustls::StartHandshake<TcpStream>) -> Option<Vec<u8>> {
     let hello = start.client_hello();
     let mut offered = hello.alpn()?;
     let first = offered.next()?;

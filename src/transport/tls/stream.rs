@@ -6,19 +6,22 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 use tokio_rustls::TlsStream;
 
-use super::{ahead::Ahead, explain};
+use super::explain;
 
 /// TLS has an end of its own; a stream that just stops lacks it.
 const CUT_OFF: &str = "the peer's end of the connection is gone without a word: its process ended, or something on the way cut it";
 
 /// See the module.
-pub(super) struct TlsBytes(TlsStream<Ahead>);
+pub(super) struct TlsBytes(TlsStream<TcpStream>);
 
 impl TlsBytes {
-    pub(super) fn new(stream: TlsStream<Ahead>) -> Self {
+    pub(super) fn new(stream: TlsStream<TcpStream>) -> Self {
         TlsBytes(stream)
     }
 }
