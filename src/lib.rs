@@ -25,7 +25,7 @@ pub use api::credentials::{ReloadError, ReloadFault};
 pub use api::{
     actor::Actor,
     builder::NodeBuilder,
-    call::Call,
+    call::{Call, Calling},
     context::{Context, Init},
     db::{Db, DbEvent, DbValue, Entry, Watch},
     error::{CallError, DbError, RunError, SendError, SpawnError, StartError, WrongState},

@@ -6,19 +6,22 @@ use std::{
     marker::PhantomData,
     pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
+
+use tokio::time::{Sleep, sleep};
 
 use super::{
     error::{CallError, SendError},
     message::FromMessage,
-    node::{Node, Registration},
+    monitor::Registration,
+    node::Node,
 };
 use crate::{
     proto::{
         id::PortId,
-        message::{EncodeError, Message, Reason},
-        value::Value,
+        message::{EncodeError, IntoMessage, Message},
     },
     runtime::{
         local::cancelled,
@@ -36,19 +39,25 @@ use crate::{
 pub struct Call<T> {
     node: Node,
     to: PortId,
-    request: Result<Message, EncodeError>,
+    /// The reply port that there will be.
+    reply: PortId,
+    /// Until it is sent.
+    request: Option<Result<Message, EncodeError>>,
     within: Option<Duration>,
-    reply: PhantomData<fn() -> T>,
+    takes: PhantomData<fn() -> T>,
 }
 
 impl<T: FromMessage> Call<T> {
-    pub(crate) fn new(node: Node, to: PortId, request: Result<Message, EncodeError>) -> Self {
+    pub(crate) fn new(node: &Node, to: &PortId, message: impl IntoMessage) -> Self {
+        let reply = node.registry().next_id();
+        let request = message.into_request(&reply, node.registry().limits());
         Call {
-            node,
-            to,
-            request,
+            node: node.clone(),
+            to: to.clone(),
+            reply,
+            request: Some(request),
             within: None,
-            reply: PhantomData,
+            takes: PhantomData,
         }
     }
 
@@ -58,44 +67,17 @@ impl<T: FromMessage> Call<T> {
         self.within = Some(time);
         self
     }
-
-    async fn run(self) -> Result<T, CallError> {
-        let request = self.request.map_err(SendError::from)?;
-        let node = &self.node;
-        let limits = node.registry().limits();
-        let Some((cell, answer)) = node.registry().open_reply() else {
-            return Err(CallError::ShutDown);
-        };
-        let mut pending = Pending {
-            node,
-            to: &self.to,
-            cell: cell.clone(),
-            registration: Registration::None,
-        };
-        let request = request
-            .with_appended(&[Value::from(cell.id().to_string())], limits)
-            .map_err(SendError::from)?;
-        pending.registration = node.send_call(&self.to, request, cell)?;
-        let answer = match self.within {
-            None => answer.await,
-            Some(time) => tokio::time::timeout(time, answer)
-                .await
-                .map_err(|_| CallError::Deadline(time))?,
-        };
-        match answer {
-            Ok(Answer::Reply(reply)) => T::from_message(reply.clone(), limits)
-                .map_err(|source| CallError::BadReply { reply, source }),
-            Ok(Answer::Died(reason)) => Err(CallError::from_reason(reason)),
-            Err(_) => Err(CallError::Died(cancelled())),
-        }
-    }
 }
 
-impl<T: FromMessage + 'static> IntoFuture for Call<T> {
+impl<T: FromMessage> IntoFuture for Call<T> {
     type Output = Result<T, CallError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+    type IntoFuture = Calling<T>;
+    fn into_future(self) -> Calling<T> {
+        Calling {
+            call: self,
+            pending: None,
+            deadline: None,
+        }
     }
 }
 
@@ -108,31 +90,112 @@ impl<T> fmt::Debug for Call<T> {
     }
 }
 
-/// What a call leaves behind however it ends: nothing.
-struct Pending<'a> {
-    node: &'a Node,
-    to: &'a PortId,
+/// A call that is awaited: what a [`Call`] becomes. Dropping it ends the call.
+#[must_use = "nothing is sent before the call is awaited"]
+pub struct Calling<T> {
+    call: Call<T>,
+    /// What it has left behind, from when it is sent until it ends.
+    pending: Option<Pending>,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+struct Pending {
     cell: Arc<ReplyCell>,
     registration: Registration,
 }
 
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.node
-            .registry()
-            .end_reply(&self.cell, None, &cancelled());
-        let registration = std::mem::replace(&mut self.registration, Registration::None);
-        self.node.unregister(self.to, registration);
+impl<T: FromMessage> Calling<T> {
+    /// Sends the request.
+    fn begin(&mut self) -> Result<(), CallError> {
+        let Some(request) = self.call.request.take() else {
+            return Ok(());
+        };
+        let request = request.map_err(SendError::from)?;
+        let Call {
+            node, to, reply, ..
+        } = &self.call;
+        let Some(cell) = node.registry().open_reply(reply.clone()) else {
+            return Err(CallError::ShutDown);
+        };
+        let sent = node.send_call(to, request, cell.clone());
+        if sent.is_err() {
+            node.registry().end_reply(&cell, None, &cancelled());
+        }
+        self.pending = Some(Pending {
+            cell,
+            registration: sent?,
+        });
+        self.deadline = self.call.within.map(|time| Box::pin(sleep(time)));
+        Ok(())
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, CallError>> {
+        if let Err(error) = self.begin() {
+            return Poll::Ready(Err(error));
+        }
+        let Some(pending) = &self.pending else {
+            // after its end
+            return Poll::Pending;
+        };
+        let limits = self.call.node.registry().limits();
+        match pending.cell.poll(cx) {
+            Poll::Ready(Some(Answer::Reply(reply))) => {
+                // its bytes are shared, for the error that gives them back
+                Poll::Ready(match T::from_message(reply.clone(), limits) {
+                    Ok(answer) => Ok(answer),
+                    Err(source) => Err(CallError::BadReply { reply, source }),
+                })
+            }
+            Poll::Ready(Some(Answer::Died(reason))) => {
+                Poll::Ready(Err(CallError::from_reason(reason)))
+            }
+            Poll::Ready(None) => Poll::Ready(Err(CallError::Died(cancelled()))),
+            Poll::Pending => {
+                if let (Some(deadline), Some(time)) = (&mut self.deadline, self.call.within)
+                    && deadline.as_mut().poll(cx).is_ready()
+                {
+                    return Poll::Ready(Err(CallError::Deadline(time)));
+                }
+                Poll::Pending
+            }
+        }
     }
 }
 
-/// What ends a call when the called port dies.
-pub(crate) fn death_watch(node: &Node, cell: Arc<ReplyCell>) -> crate::runtime::Watch {
-    let node = node.downgrade();
-    Box::new(move |reason: &Reason| {
-        if let Some(node) = node.upgrade() {
-            let answer = Answer::Died(reason.clone());
-            node.registry().end_reply(&cell, Some(answer), &cancelled());
+impl<T: FromMessage> Future for Calling<T> {
+    type Output = Result<T, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = self.poll_answer(cx);
+        if answer.is_ready() {
+            self.end();
         }
-    })
+        answer
+    }
+}
+
+impl<T> Calling<T> {
+    /// What a call leaves behind however it ends: nothing.
+    fn end(&mut self) {
+        self.deadline = None;
+        if let Some(Pending { cell, registration }) = self.pending.take() {
+            let node = &self.call.node;
+            if cell.lock().is_open() {
+                node.registry().end_reply(&cell, None, &cancelled());
+            }
+            node.unregister(&self.call.to, registration);
+        }
+    }
+}
+
+impl<T> Drop for Calling<T> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl<T> fmt::Debug for Calling<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Calling").field(&self.call).finish()
+    }
 }

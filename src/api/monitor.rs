@@ -4,48 +4,101 @@ use std::{
     fmt,
     future::{Future, IntoFuture},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    task::{Poll, ready},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{self, Poll, Waker},
 };
 
-use tokio::sync::oneshot;
-
 use super::{
-    context::Context,
-    handler::OnDeath,
-    inner::NodeInner,
-    node::{Node, Registration},
-    port::death_work,
-    tied::Tied,
+    context::Context, handler::OnDeath, inner::NodeInner, node::Node, port::death_work, tied::Tied,
 };
 use crate::{
     proto::{
         id::PortId,
         limits::Limits,
         message::{EncodeError, IntoMessage, Message, Reason},
+        monitor::WatchId,
         value::Value,
     },
-    runtime::Watch,
+    runtime::Fire,
 };
 
 type Action = Box<dyn FnOnce(&Reason) + Send>;
 
-/// What a monitor does, until it has fired or was cancelled: whoever takes it out decides which.
-type Slot = Arc<Mutex<Option<Action>>>;
+/// A monitor, shared by the one who set it and those who will tell of the death: whoever changes it first decides whether it
+/// fires or is cancelled.
+struct Slot(Mutex<State>);
 
-fn take(slot: &Slot) -> Option<Action> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+enum State {
+    /// It will do that.
+    Armed(Action),
+    /// Its reason is awaited, or will be.
+    Awaited(Option<Waker>),
+    /// It has fired; the reason is for whoever awaits it.
+    Fired(Option<Reason>),
+    Cancelled,
 }
 
-fn slot(action: Action) -> (Slot, Watch) {
-    let slot = Arc::new(Mutex::new(Some(action)));
-    let fired = slot.clone();
-    let watch = Box::new(move |reason: &Reason| {
-        if let Some(action) = take(&fired) {
-            action(reason);
+impl Slot {
+    fn new(state: State) -> Arc<Self> {
+        Arc::new(Slot(Mutex::new(state)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_fired(&self) -> bool {
+        matches!(*self.lock(), State::Fired(_))
+    }
+
+    /// `None`: it has fired. Else it never will, and that is what it would have done.
+    fn cancel(&self) -> Option<State> {
+        let mut state = self.lock();
+        match &*state {
+            State::Fired(_) => None,
+            _ => Some(std::mem::replace(&mut *state, State::Cancelled)),
         }
-    });
-    (slot, watch)
+    }
+
+    fn poll(&self, cx: &task::Context<'_>) -> Poll<Reason> {
+        match &mut *self.lock() {
+            State::Fired(reason) => Poll::Ready(
+                reason
+                    .take()
+                    .unwrap_or_else(crate::runtime::local::shutdown),
+            ),
+            State::Awaited(Some(waker)) if waker.will_wake(cx.waker()) => Poll::Pending,
+            State::Awaited(waker) => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            State::Armed(_) | State::Cancelled => Poll::Pending,
+        }
+    }
+}
+
+impl Fire for Slot {
+    fn fire(&self, reason: &Reason) {
+        let mut state = self.lock();
+        match &mut *state {
+            State::Armed(_) => {
+                let armed = std::mem::replace(&mut *state, State::Fired(None));
+                drop(state);
+                if let State::Armed(action) = armed {
+                    action(reason);
+                }
+            }
+            State::Awaited(waker) => {
+                let waker = waker.take();
+                *state = State::Fired(Some(reason.clone()));
+                drop(state);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            State::Fired(_) | State::Cancelled => {}
+        }
+    }
 }
 
 /// A monitor in the making: [`Node::monitor`]. Say what is to happen, or await it.
@@ -73,7 +126,7 @@ impl<'a> Monitoring<'a> {
 
     fn watch(self, action: Action) -> Monitor {
         Monitor {
-            end: Some(End::new(self.node, &self.port, action)),
+            end: Some(End::new(self.node, self.port, State::Armed(action))),
         }
     }
 
@@ -103,11 +156,9 @@ impl<'a> Monitoring<'a> {
 
     /// A future that is ready with the reason. The monitor exists from now on, and until the future is dropped.
     pub fn death(self) -> Death {
-        let (to, from) = oneshot::channel();
-        let monitor = self.watch(Box::new(move |reason| {
-            let _ = to.send(reason.clone());
-        }));
-        Death { from, monitor }
+        Death {
+            end: Some(End::new(self.node, self.port, State::Awaited(None))),
+        }
     }
 }
 
@@ -148,39 +199,40 @@ fn kill_action(node: Weak<NodeInner>, victim: PortId) -> Action {
     })
 }
 
+/// Where a monitor was set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Registration {
+    None,
+    Local(WatchId),
+    Remote(WatchId),
+}
+
 /// A monitor's end at the watching side.
 struct End {
-    slot: Slot,
+    slot: Arc<Slot>,
     node: Weak<NodeInner>,
     port: PortId,
     registration: Registration,
 }
 
 impl End {
-    fn new(node: &Node, port: &PortId, action: Action) -> Self {
-        let (slot, watch) = slot(action);
+    fn new(node: &Node, port: PortId, state: State) -> Self {
+        let slot = Slot::new(state);
         End {
+            registration: node.register(&port, slot.clone()),
             slot,
             node: node.downgrade(),
-            registration: node.register(port, watch),
-            port: port.clone(),
+            port,
         }
     }
 
-    fn has_fired(&self) -> bool {
-        self.slot
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_none()
-    }
-
     fn cancel(self) {
-        // once it is out it cannot fire, whatever the other side is doing
-        if let Some(action) = take(&self.slot) {
+        // from now on it cannot fire, whatever the other side is doing
+        if let Some(state) = self.slot.cancel() {
             if let Some(node) = self.node.upgrade().map(Node::from_inner) {
                 node.unregister(&self.port, self.registration);
             }
-            drop(action);
+            drop(state);
         }
     }
 }
@@ -200,7 +252,7 @@ impl Monitor {
 
     /// Whether it has fired.
     pub fn has_fired(&self) -> bool {
-        self.end.as_ref().is_some_and(End::has_fired)
+        self.end.as_ref().is_some_and(|end| end.slot.has_fired())
     }
 
     /// Cancels it; the same as dropping it.
@@ -225,27 +277,40 @@ impl fmt::Debug for Monitor {
 
 /// The death of a port, to be awaited. Dropping it cancels the monitor.
 #[must_use = "futures do nothing unless awaited"]
-#[derive(Debug)]
 pub struct Death {
-    from: oneshot::Receiver<Reason>,
-    monitor: Monitor,
+    end: Option<End>,
 }
 
 impl Death {
     /// Whether it is ready.
     pub fn has_fired(&self) -> bool {
-        self.monitor.has_fired()
+        self.end.as_ref().is_some_and(|end| end.slot.has_fired())
     }
 }
 
 impl Future for Death {
     type Output = Reason;
-    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Reason> {
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Reason> {
         // every monitor fires when its node stops, so that there always is a reason
-        Poll::Ready(
-            ready!(Pin::new(&mut self.from).poll(cx))
-                .unwrap_or_else(|_| crate::runtime::local::shutdown()),
-        )
+        self.end
+            .as_ref()
+            .map_or(Poll::Pending, |end| end.slot.poll(cx))
+    }
+}
+
+impl Drop for Death {
+    fn drop(&mut self) {
+        if let Some(end) = self.end.take() {
+            end.cancel();
+        }
+    }
+}
+
+impl fmt::Debug for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Death")
+            .field("port", &self.end.as_ref().map(|end| &end.port))
+            .finish()
     }
 }
 
@@ -269,7 +334,7 @@ impl<'a> PortMonitoring<'a> {
             done.done();
             action(reason);
         });
-        let end = End::new(self.cx.node(), &self.port, action);
+        let end = End::new(self.cx.node(), self.port, State::Armed(action));
         tied.hold(Box::new(Monitor { end: Some(end) }));
         PortMonitor { tied }
     }

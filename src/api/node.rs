@@ -10,13 +10,13 @@ use std::{
 use super::{
     actor::{self, Actor},
     builder::NodeBuilder,
-    call::{Call, death_watch},
+    call::Call,
     db::Db,
     error::{RunError, SendError, SpawnError},
     events::{Events, NodeStats},
     inner::NodeInner,
     message::FromMessage,
-    monitor::Monitoring,
+    monitor::{Monitoring, Registration},
     port::PortBuilder,
     spawn::SpawnTarget,
     timer::After,
@@ -25,7 +25,6 @@ use crate::{
     proto::{
         id::{Incarnation, NodeId, PortId},
         message::{EncodeError, Encoded, IntoMessage, Message, Reason},
-        monitor::WatchId,
         policy::Policy,
     },
     runtime::{
@@ -64,14 +63,6 @@ use crate::{
 #[derive(Clone)]
 pub struct Node {
     inner: Arc<NodeInner>,
-}
-
-/// Where a monitor was set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Registration {
-    None,
-    Local(WatchId),
-    Remote(WatchId),
 }
 
 /// Where a port is.
@@ -241,8 +232,7 @@ impl Node {
     /// ```
     #[doc(alias = "cal")]
     pub fn call<T: FromMessage>(&self, to: &PortId, message: impl IntoMessage) -> Call<T> {
-        let request = message.into_message(self.registry().limits());
-        Call::new(self.clone(), to.clone(), request)
+        Call::new(self, to, message)
     }
 
     pub(crate) fn send_call(
@@ -251,14 +241,14 @@ impl Node {
         request: Message,
         reply: Arc<ReplyCell>,
     ) -> Result<Registration, SendError> {
-        let watch = death_watch(self, reply);
         match self.place(to) {
-            Place::There(mesh) => Ok(Registration::Remote(mesh.call(to, request, watch)?)),
+            Place::There(mesh) => Ok(Registration::Remote(mesh.call(to, request, reply)?)),
             Place::Here | Place::Nowhere => {
-                let registration = self.register(to, watch);
-                self.send_encoded(to, request.into()).inspect_err(|_| {
+                let registration = self.register(to, reply);
+                if let Err(error) = self.send_encoded(to, request.into()) {
                     self.unregister(to, registration);
-                })?;
+                    return Err(error);
+                }
                 Ok(registration)
             }
         }
@@ -279,7 +269,9 @@ impl Node {
             Place::There(mesh) => Registration::Remote(mesh.monitor(port, watch)),
             Place::Nowhere => {
                 let reason = Reason::transport_error(port.node(), NO_MESH);
-                crate::runtime::behaviour::shielded("a monitor's callback", || watch(&reason));
+                crate::runtime::behaviour::shielded("a monitor's callback", || {
+                    watch.fire(&reason);
+                });
                 Registration::None
             }
         }

@@ -1,8 +1,18 @@
 //! Names of nodes and ports: [`NodeId`], [`Incarnation`], [`PortName`], [`PortId`] and where new names come from.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
+use smol_str::{SmolStr, SmolStrBuilder};
+
+pub(crate) mod map;
+
+/// What a name begins with that a life of a node gives away.
+const PREFIX_BYTES: usize = 15;
 
 /// The longest node ID and the longest port name, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -29,15 +39,34 @@ pub enum ParseIdError {
     },
 }
 
+/// For each byte whether names may have it.
+const IN_NAMES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        let is_sign = matches!(byte, b'_' | b'.' | b':' | b'/' | b'-');
+        #[allow(clippy::indexing_slicing)] // of 256 by a byte, while this is compiled
+        {
+            table[byte as usize] = byte.is_ascii_alphanumeric() || is_sign;
+        }
+        byte += 1;
+    }
+    table
+};
+
 /// Whether the text is a node ID or a port name (the empty one too).
 pub(crate) fn check(text: &str) -> Result<(), ParseIdError> {
     if text.len() > NAME_BYTES_MAX {
         return Err(ParseIdError::TooLong(text.len()));
     }
     // every message brings a name: the slow look is for the message of the error
-    if text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'/' | b'-'))
+    #[allow(clippy::indexing_slicing)] // of 256 by a byte
+    let is_in = |byte: u8| IN_NAMES[usize::from(byte)];
+    let (fours, rest) = text.as_bytes().as_chunks::<4>();
+    if fours
+        .iter()
+        .all(|&[a, b, c, d]| is_in(a) & is_in(b) & is_in(c) & is_in(d))
+        && rest.iter().all(|&byte| is_in(byte))
     {
         return Ok(());
     }
@@ -88,6 +117,17 @@ macro_rules! text_type {
                 from.deserialize_str(Visitor)
             }
         }
+        // those of a `SmolStr` look twice at what is not equal
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.as_str() == other.as_str()
+            }
+        }
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.as_str().hash(state);
+            }
+        }
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
                 self.as_str()
@@ -105,8 +145,8 @@ macro_rules! text_type {
 /// assert!("a#b".parse::<NodeId>().is_err());
 /// # Ok::<(), portmesh::ParseIdError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(Arc<str>);
+#[derive(Clone, Eq, PartialOrd, Ord)]
+pub struct NodeId(SmolStr);
 
 impl NodeId {
     /// The text of the name.
@@ -128,8 +168,8 @@ impl FromStr for NodeId {
 text_type!(NodeId);
 
 /// The part of a port ID behind the `#`: up to 255 of `[A-Za-z0-9_.:/-]`. The empty name is the node's own port.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortName(Arc<str>);
+#[derive(Clone, Eq, PartialOrd, Ord)]
+pub struct PortName(SmolStr);
 
 impl PortName {
     /// The text of the name.
@@ -137,14 +177,19 @@ impl PortName {
         &self.0
     }
 
+    /// The name of a port that is there.
+    pub(crate) fn known(text: &str) -> Self {
+        PortName(SmolStr::new(text))
+    }
+
     /// The name of every node's own port: empty.
     pub fn node_port() -> Self {
-        PortName("".into())
+        PortName(SmolStr::default())
     }
 
     /// The lane of the frames of the database, which is no port's: no text is read as it.
     pub(crate) fn db_lane() -> Self {
-        PortName("'db".into())
+        PortName(SmolStr::new_static("'db"))
     }
 
     /// Whether this names the node's own port.
@@ -208,6 +253,18 @@ impl PortId {
     pub fn name(&self) -> &PortName {
         &self.name
     }
+
+    /// What its text is put together of.
+    pub(crate) fn parts(&self) -> [&str; 3] {
+        let name = self.name.as_str();
+        let sign = if name.is_empty() { "" } else { "#" };
+        [self.node.as_str(), sign, name]
+    }
+
+    /// Its text, made without the detours of formatting: one goes with each call.
+    pub(crate) fn text(&self) -> String {
+        self.parts().concat()
+    }
 }
 
 impl fmt::Display for PortId {
@@ -229,7 +286,9 @@ impl fmt::Debug for PortId {
 impl FromStr for PortId {
     type Err = ParseIdError;
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let (node, name) = text.split_once('#').unwrap_or((text, ""));
+        let at = text.bytes().position(|byte| byte == b'#');
+        let (node, name) = text.split_at(at.unwrap_or(text.len()));
+        let name = name.get(1..).unwrap_or_default();
         let at = node.len() + 1;
         let name = name.parse().map_err(|e| match e {
             ParseIdError::BadCharacter { found, at: inner } => ParseIdError::BadCharacter {
@@ -272,7 +331,7 @@ impl From<&NodeId> for PortId {
 
 impl Serialize for PortId {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
+        to.serialize_str(&self.text())
     }
 }
 
@@ -310,7 +369,7 @@ impl Incarnation {
     /// What every port name begins with that this life of a node gives away: 15 characters, from the start time
     /// and 36 of the random bits. Fixed in length, so that no name of one prefix is a name of another.
     pub fn port_prefix(self) -> String {
-        base62(self.0 >> 44, 15)
+        base62(self.0 >> 44, PREFIX_BYTES)
     }
 }
 
@@ -352,18 +411,38 @@ impl<'de> Deserialize<'de> for Incarnation {
     }
 }
 
+const DIGITS: [u8; 62] = *b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 fn base62(mut number: u128, width: usize) -> String {
-    let mut digits = Vec::with_capacity(width.max(22));
-    while number > 0 || digits.len() < width.max(1) {
-        let digit = (number % 62) as u8;
-        digits.push(match digit {
-            0..=9 => b'0' + digit,
-            10..=35 => b'A' + digit - 10,
-            _ => b'a' + digit - 36,
-        });
+    let mut digits: Vec<u8> = Vec::with_capacity(width);
+    while number > 0 || digits.len() < width {
+        digits.extend(DIGITS.get((number % 62) as usize));
         number /= 62;
     }
     digits.iter().rev().map(|&b| char::from(b)).collect()
+}
+
+/// The name of that number among those with that prefix.
+fn numbered(prefix: &str, mut number: u64) -> PortName {
+    // from the end; a number has 11 digits at most
+    let mut digits = [0; 11];
+    let mut len = 0;
+    for at in digits.iter_mut().rev() {
+        if let Some(&digit) = DIGITS.get((number % 62) as usize) {
+            *at = digit;
+        }
+        number /= 62;
+        len += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    let digits = digits.get(digits.len().saturating_sub(len)..);
+    let digits = std::str::from_utf8(digits.unwrap_or_default());
+    let mut name = SmolStrBuilder::new();
+    name.push_str(prefix);
+    name.push_str(digits.unwrap_or_default());
+    PortName(name.finish())
 }
 
 /// Gives away port names that are never used twice: the incarnation's prefix and a counter (P6).
@@ -389,8 +468,8 @@ impl PortNames {
 
     /// The next name.
     pub fn next_name(&self) -> PortName {
-        let n = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        PortName(format!("{}{}", self.prefix, base62(n.into(), 1)).into())
+        let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        numbered(&self.prefix, number)
     }
 }
 
@@ -419,6 +498,7 @@ mod tests {
         for text in ["n", "n#p", "w/%".trim_end_matches('%')] {
             let id: PortId = text.parse().unwrap();
             assert_eq!(id.to_string().parse::<PortId>().unwrap(), id);
+            assert_eq!(id.text(), id.to_string());
         }
         assert_eq!(
             "n#a b".parse::<PortId>(),
@@ -432,8 +512,11 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for life in 0..50 {
             let names = PortNames::new(Incarnation::new(1_700_000_000_000, life << 44));
-            for _ in 0..200 {
-                assert!(seen.insert(names.next_name()));
+            for n in 1..=200 {
+                let name = names.next_name();
+                // as the protocol says how they are made
+                assert_eq!(name.as_str(), format!("{}{}", names.prefix(), base62(n, 1)));
+                assert!(seen.insert(name));
             }
         }
         assert!(Incarnation::new(2, 0) > Incarnation::new(1, u128::MAX));

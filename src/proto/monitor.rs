@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::id::PortName;
+use super::id::{PortName, map::NameMap};
 
 /// Names one monitor among those of one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +20,7 @@ const IDLE_MAX: usize = 1024;
 /// stays asked for when the last monitor goes, within a bound, so that calls to the same port do not ask each time.
 #[derive(Debug)]
 pub struct Watches<W> {
-    ports: BTreeMap<PortName, Watched<W>>,
+    ports: NameMap<Watched<W>>,
     /// Ports that are on the wire for nobody, by when they became so.
     idle: BTreeMap<u64, PortName>,
     next: u64,
@@ -39,7 +39,7 @@ struct Watched<W> {
 impl<W> Default for Watches<W> {
     fn default() -> Self {
         Watches {
-            ports: BTreeMap::new(),
+            ports: NameMap::default(),
             idle: BTreeMap::new(),
             next: 1,
             monitors: 0,
@@ -69,7 +69,7 @@ impl<W> Watches<W> {
             entries: vec![(id, watch)],
             idle: None,
         };
-        self.ports.insert(port.clone(), watched);
+        self.ports.insert(port, watched);
         (id, ask)
     }
 
@@ -120,8 +120,18 @@ impl<W> Watches<W> {
         if port.is_node_port() {
             return Vec::new();
         }
-        self.forget_ask(port);
-        self.loss(port)
+        let Some(watched) = self.ports.remove(port) else {
+            return Vec::new();
+        };
+        if let Some(place) = watched.idle {
+            self.idle.remove(&place);
+        }
+        self.monitors -= watched.entries.len();
+        watched
+            .entries
+            .into_iter()
+            .map(|(_, watch)| watch)
+            .collect()
     }
 
     /// Messages to the port may have been lost: all its monitors, to be fired. It stays asked for.
@@ -147,8 +157,8 @@ impl<W> Watches<W> {
     pub fn close(&mut self) -> Vec<(PortName, Vec<W>)> {
         self.idle.clear();
         self.monitors = 0;
-        std::mem::take(&mut self.ports)
-            .into_iter()
+        self.ports
+            .take()
             .map(|(port, watched)| {
                 let watches = watched.entries.into_iter().map(|(_, watch)| watch);
                 (port, watches.collect())

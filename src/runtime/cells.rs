@@ -229,7 +229,7 @@ pub(super) fn fire(fired: impl IntoIterator<Item = Fired<Watch>>) {
         reason,
     } in fired
     {
-        if catch_unwind(AssertUnwindSafe(|| watch(&reason))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| watch.fire(&reason))).is_err() {
             tracing::error!(%port, "the action of a monitor panicked");
         }
     }

@@ -50,7 +50,7 @@ pub(super) fn fire(watches: Vec<Watch>, reason: &Reason) {
         next
     }) {
         for watch in watches {
-            shielded("a monitor's callback", || watch(&reason));
+            shielded("a monitor's callback", || watch.fire(&reason));
         }
     }
 }
@@ -95,28 +95,29 @@ impl Registry {
     }
 
     /// The reply port is gone: answered, cancelled or killed.
-    pub fn end_reply(
-        &self,
-        cell: &Arc<ReplyCell>,
-        answer: Option<Answer>,
-        reason: &Reason,
-    ) -> bool {
+    pub fn end_reply(&self, cell: &ReplyCell, answer: Option<Answer>, reason: &Reason) -> bool {
         let mut inner = cell.lock();
-        let Some(to) = inner.to.take() else {
+        let Some(waker) = inner.end(answer) else {
             return false;
         };
-        self.tell_death(cell.id(), inner.watchers.take_links(), reason);
+        let mut watches = Vec::new();
+        if let Some(watchers) = inner.watchers() {
+            self.tell_death(cell.id(), watchers.take_links(), reason);
+            watches = watchers.take_local();
+        }
         self.remove(cell.id().name());
-        let watches = inner.watchers.take_local();
         drop(inner);
-        if let Some(answer) = answer {
-            let _ = to.send(answer);
+        if let Some(waker) = waker {
+            waker.wake();
         }
         fire(watches, reason);
         true
     }
 
     fn tell_death(&self, id: &PortId, watching: Vec<LinkId>, reason: &Reason) {
+        if watching.is_empty() {
+            return;
+        }
         if let Some(links) = self.links() {
             for link in watching {
                 links.reply(

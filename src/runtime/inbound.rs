@@ -84,8 +84,8 @@ impl Ports for Registry {
             }
             Target::Reply(cell) => {
                 let mut inner = cell.lock();
-                if inner.to.is_some() {
-                    inner.watchers.add_link(link);
+                if inner.is_open() {
+                    inner.more().add_link(link);
                     return Ok(());
                 }
                 cell.id().name()
@@ -107,7 +107,11 @@ impl Ports for Registry {
                 }
                 inner.tidy();
             }
-            Target::Reply(cell) => cell.lock().watchers.remove_link(link),
+            Target::Reply(cell) => {
+                if let Some(watchers) = cell.lock().watchers() {
+                    watchers.remove_link(link);
+                }
+            }
         }
     }
 

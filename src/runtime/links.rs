@@ -1,7 +1,7 @@
 //! What is known of a connection, and the links that are up, as the ports and everybody else see them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -256,7 +256,7 @@ const LINK_SHARDS: usize = 16;
 
 /// The links that are up: by name in shards, for the ports; by node, for everybody else.
 pub(super) struct Links {
-    shards: [RwLock<HashMap<LinkId, Arc<LinkHandle>>>; LINK_SHARDS],
+    shards: [RwLock<BTreeMap<LinkId, Arc<LinkHandle>>>; LINK_SHARDS],
     nodes: watch::Sender<BTreeMap<NodeId, Arc<LinkHandle>>>,
 }
 
@@ -270,7 +270,7 @@ impl Default for Links {
 }
 
 impl Links {
-    fn shard(&self, link: LinkId) -> &RwLock<HashMap<LinkId, Arc<LinkHandle>>> {
+    fn shard(&self, link: LinkId) -> &RwLock<BTreeMap<LinkId, Arc<LinkHandle>>> {
         let [first, ..] = &self.shards;
         let at = (link.0.get() % LINK_SHARDS as u64) as usize;
         self.shards.get(at).unwrap_or(first)

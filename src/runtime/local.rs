@@ -130,7 +130,7 @@ impl Registry {
     }
 
     /// The reply of a call.
-    pub(super) fn answer(&self, cell: &Arc<super::reply::ReplyCell>, message: Message) {
+    pub(super) fn answer(&self, cell: &super::reply::ReplyCell, message: Message) {
         if !self.end_reply(cell, Some(Answer::Reply(message)), &Reason::normal()) {
             self.count_lost_to(cell.id(), 1, "no such port");
         }
@@ -148,7 +148,7 @@ impl Registry {
             }
             Some(Target::Reply(cell)) => {
                 let mut inner = cell.lock();
-                if inner.to.is_some() {
+                if inner.is_open() {
                     return Some(inner.watch(watch));
                 }
                 watch
@@ -156,7 +156,7 @@ impl Registry {
             None => watch,
         };
         let reason = self.dead_reason(name);
-        shielded("a monitor's callback", || refused(&reason));
+        shielded("a monitor's callback", || refused.fire(&reason));
         None
     }
 
@@ -169,7 +169,7 @@ impl Registry {
                 inner.tidy();
                 watch
             }
-            Some(Target::Reply(cell)) => cell.lock().watchers.remove(id),
+            Some(Target::Reply(cell)) => cell.lock().watchers().and_then(|all| all.remove(id)),
             None => None,
         };
         shielded("dropping a monitor", || drop(watch));

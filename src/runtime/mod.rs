@@ -1,6 +1,6 @@
 //! The protocol on tokio: tasks, timers, queues, mailboxes.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use self::transport::BoxFuture;
 use crate::proto::{
@@ -46,9 +46,29 @@ mod shared;
 mod stream;
 pub mod transport;
 
-/// What a firing monitor does. It is called inline, by whoever found the death or the lost link, without any lock held:
-/// it must not block. A panic in it is caught and logged.
-pub type Watch = Box<dyn FnOnce(&Reason) + Send>;
+/// What a firing monitor does.
+pub trait Fire: Send + Sync {
+    /// The monitor fires; once at most (M2). It is called inline, by whoever found the death or the lost link, without any
+    /// lock held: it must not block. A panic in it is caught and logged.
+    fn fire(&self, reason: &Reason);
+}
+
+/// A monitor, as those have it who will tell of a death. It is shared with whoever waits for that.
+pub type Watch = Arc<dyn Fire>;
+
+/// A monitor that calls a closure.
+pub fn watch(call: impl FnOnce(&Reason) + Send + 'static) -> Watch {
+    struct Call<F>(Mutex<Option<F>>);
+    impl<F: FnOnce(&Reason) + Send> Fire for Call<F> {
+        fn fire(&self, reason: &Reason) {
+            let call = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(call) = call {
+                call(reason);
+            }
+        }
+    }
+    Arc::new(Call(Mutex::new(Some(call))))
+}
 
 /// What the ports of a node tell its links. [`mesh::Mesh`] is one; the ports get it by [`NodePorts::attach`].
 pub trait LinkSink: Send + Sync {

@@ -11,6 +11,7 @@ use std::{
 use hashbrown::{HashTable, hash_table::Entry};
 
 use super::{port::PortCell, reply::ReplyCell};
+use crate::proto::id::Incarnation;
 
 const SHARDS: usize = 64;
 
@@ -36,15 +37,21 @@ impl Target {
 /// See the module.
 pub(super) struct Names {
     hasher: RandomState,
+    /// What the names begin with that this node gives away, and the key for their numbers.
+    own: String,
+    key: (u64, u64),
     shards: [RwLock<HashTable<Target>>; SHARDS],
     count: AtomicUsize,
     closed: AtomicBool,
 }
 
 impl Names {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(incarnation: Incarnation) -> Self {
+        let hasher = RandomState::new();
         Names {
-            hasher: RandomState::new(),
+            own: incarnation.port_prefix(),
+            key: (hasher.hash_one(0), hasher.hash_one(1)),
+            hasher,
             shards: std::array::from_fn(|_| RwLock::default()),
             count: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -56,9 +63,25 @@ impl Names {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Nearly all names that are looked up are those that this node gave away. It gives each number once, so that a product
+    /// with a secret spreads them well enough; any other name may be chosen by somebody who means ill.
+    fn hash(&self, name: &str) -> u64 {
+        let number = name.as_bytes().strip_prefix(self.own.as_bytes());
+        let mut digits = [0; 8];
+        if let Some(number) = number
+            && let Some(at) = digits.get_mut(..number.len())
+        {
+            at.copy_from_slice(number);
+            let (a, b) = self.key;
+            let product = u128::from(u64::from_le_bytes(digits) ^ a) * u128::from(b | 1);
+            return (product >> 64) as u64 ^ product as u64;
+        }
+        self.hasher.hash_one(name)
+    }
+
     /// The shard of that name, and the hash: one for both, since it is a good part of what a look costs.
     fn shard(&self, name: &str) -> (&RwLock<HashTable<Target>>, u64) {
-        let hash = self.hasher.hash_one(name);
+        let hash = self.hash(name);
         let [first, ..] = &self.shards;
         // the table inside uses the lowest and the highest bits
         let at = (hash >> 48) as usize % SHARDS;
@@ -80,7 +103,7 @@ impl Names {
             return false;
         }
         let same = |other: &Target| other.name() == target.name();
-        let rehash = |target: &Target| self.hasher.hash_one(target.name());
+        let rehash = |target: &Target| self.hash(target.name());
         match shard.entry(hash, same, rehash) {
             Entry::Occupied(_) => return false,
             Entry::Vacant(place) => place.insert(target),

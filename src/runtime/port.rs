@@ -478,6 +478,7 @@ mod tests {
 
     #[test]
     fn what_every_port_has_is_small() {
-        assert!(size_of::<PortCell>() <= 200, "{}", size_of::<PortCell>());
+        // with the names in it
+        assert!(size_of::<PortCell>() <= 216, "{}", size_of::<PortCell>());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
@@ -21,7 +21,7 @@ use super::{
     names::Names,
     port::{Item, PortCell},
     registered::Registered,
-    reply::{Answer, ReplyCell},
+    reply::ReplyCell,
     runner,
 };
 use crate::proto::{
@@ -85,7 +85,7 @@ pub struct Registry {
 
 #[derive(Default)]
 struct Nodes {
-    of: HashMap<LinkId, (NodeId, Arc<PeerPolicy>)>,
+    of: BTreeMap<LinkId, (NodeId, Arc<PeerPolicy>)>,
     past: VecDeque<LinkId>,
 }
 
@@ -103,9 +103,9 @@ impl Registry {
         Arc::new_cyclic(|me| Registry {
             me: me.clone(),
             names: PortNames::new(config.incarnation),
+            map: Names::new(config.incarnation),
             config,
             runtime: Handle::current(),
-            map: Names::new(),
             mailbox,
             failed: Mutex::default(),
             links: OnceLock::new(),
@@ -223,11 +223,10 @@ impl Registry {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A reply port, and what it brings.
-    pub fn open_reply(&self) -> Option<(Arc<ReplyCell>, tokio::sync::oneshot::Receiver<Answer>)> {
-        let (cell, from) = ReplyCell::new(self.next_id());
-        self.insert(Target::Reply(cell.clone()))
-            .then_some((cell, from))
+    /// A reply port of that name, which [`Self::next_id`] gave. `None`: the node is shut down.
+    pub fn open_reply(&self, id: PortId) -> Option<Arc<ReplyCell>> {
+        let cell = ReplyCell::new(id, self.me.clone());
+        self.insert(Target::Reply(cell.clone())).then_some(cell)
     }
 
     // --- work ---

@@ -53,9 +53,14 @@ impl Downs {
         }
     }
 
+    /// Whether nothing older waits that a DOWN or LOSS would have to wait for.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.waiting.front().is_none_or(|&count| count == 0) && self.downs.is_empty()
+    }
+
     /// An encoded DOWN or LOSS. It is given back where nothing older waits.
     pub(crate) fn push(&mut self, frame: Vec<u8>) -> Option<Vec<u8>> {
-        if self.waiting.front().is_none_or(|&count| count == 0) && self.downs.is_empty() {
+        if self.is_clear() {
             return Some(frame);
         }
         self.bytes += frame.len() + 64;

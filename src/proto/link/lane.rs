@@ -1,9 +1,6 @@
 //! One lane: what waits for one port of the peer, in order (P1, M4).
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     FRAME_COST,
@@ -15,7 +12,7 @@ use super::{
 };
 use crate::proto::{
     codec::Format,
-    id::PortName,
+    id::{PortName, map::NameMap},
     limits::Limits,
     message::{EncodeError, Message},
 };
@@ -379,7 +376,7 @@ impl Lane {
 pub(crate) struct Lanes {
     slots: Vec<Option<Lane>>,
     free: Vec<LaneIndex>,
-    names: BTreeMap<PortName, LaneIndex>,
+    names: NameMap<LaneIndex>,
     /// The lane that was looked up last.
     last: LaneIndex,
 }
@@ -411,7 +408,7 @@ impl Lanes {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             *slot = Some(Lane::new(port.clone()));
         }
-        self.names.insert(port.clone(), index);
+        self.names.insert(port, index);
         self.last = index;
         index
     }
@@ -421,8 +418,9 @@ impl Lanes {
         let Some(slot) = self.slots.get_mut(index as usize) else {
             return;
         };
-        if let Some(lane) = slot.take_if(|lane| lane.is_over()) {
+        if let Some(lane) = slot.as_ref().filter(|lane| lane.is_over()) {
             self.names.remove(&lane.port);
+            *slot = None;
             self.free.push(index);
             if self.names.is_empty() && self.slots.len() > 1024 {
                 // what one burst to many ports took

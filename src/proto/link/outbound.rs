@@ -440,6 +440,9 @@ impl Outbound {
     }
 
     fn last_words(&mut self, frame: Frame<'_>) {
+        if self.downs.is_clear() {
+            return frame.encode(&mut self.ready);
+        }
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
         if let Some(frame) = self.downs.push(bytes) {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
-use super::{EncodeError, Encoded, Message, empty};
-use crate::proto::{codec::cbor, limits::Limits, value::Value};
+use super::{EncodeError, Encoded, Message, empty, encode};
+use crate::proto::{codec::cbor, id::PortId, limits::Limits, value::Value};
 
 /// The name by which the encoder and the decoder know a list that is the message itself.
 pub(super) const RAW: &str = "$portmesh::Raw";
@@ -82,6 +82,17 @@ pub trait IntoMessage {
     /// # Errors
     /// See [`EncodeError`].
     fn into_args(self, limits: &Limits) -> Result<Message, EncodeError>;
+    /// The message of a call: with the ID of the reply port as one more value, the last.
+    ///
+    /// # Errors
+    /// See [`EncodeError`].
+    fn into_request(self, reply: &PortId, limits: &Limits) -> Result<Message, EncodeError>
+    where
+        Self: Sized,
+    {
+        let message = self.into_message(limits)?;
+        message.with_appended(&[Value::Text(reply.text())], limits)
+    }
     /// [`Self::into_message`], for who may have no need of a message of its own: what is written out at once is lent.
     ///
     /// # Errors
@@ -101,12 +112,42 @@ impl<T: Serialize> IntoMessage for T {
     fn into_args(self, limits: &Limits) -> Result<Message, EncodeError> {
         Message::encode_args(&self, limits)
     }
+    fn into_request(self, reply: &PortId, limits: &Limits) -> Result<Message, EncodeError> {
+        Message::encode_request(&self, reply, limits)
+    }
     fn lend<R>(
         self,
         limits: &Limits,
         take: impl FnOnce(Encoded<'_>) -> R,
     ) -> Result<R, EncodeError> {
         Message::lend(&self, limits, take)
+    }
+}
+
+impl Message {
+    /// [`Self::encode`], with the ID of the reply port as one more value at the end: what [`Self::with_appended`] makes of it, in
+    /// one pass.
+    ///
+    /// # Errors
+    /// See [`EncodeError`]; also for what would be an empty list.
+    pub fn encode_request<T: Serialize + ?Sized>(
+        what: &T,
+        reply: &PortId,
+        limits: &Limits,
+    ) -> Result<Message, EncodeError> {
+        let mut is_whole = false;
+        let message = Self::encode_list(limits, |writer| {
+            encode::list(writer, what, encode::Unit::Null)?;
+            if cbor::Reader::new(&writer.out).begin_list()? == 0 {
+                return Err(empty());
+            }
+            is_whole = writer.append_text(reply.parts())?;
+            Ok(())
+        })?;
+        match is_whole {
+            true => Ok(message),
+            false => message.with_appended(&[Value::Text(reply.text())], limits),
+        }
     }
 }
 

@@ -421,6 +421,57 @@ fn with_appended_adds_to_the_list() {
     assert_eq!(more.values(&limits()).unwrap().len(), 24);
 }
 
+// S4
+#[test]
+fn a_request_is_its_message_with_the_reply_port_appended() {
+    let reply: crate::proto::id::PortId = "node#port".parse().unwrap();
+    let check = |message: Message, request: Message| {
+        let more = message.with_appended(&["node#port".into()], &limits());
+        assert_eq!(more.unwrap(), request);
+        assert_eq!(request.check(&limits()), Ok(()));
+    };
+    macro_rules! all {
+        ($($what:expr),*) => {$(
+            check(encode(&$what), $what.into_request(&reply, &limits()).unwrap());
+            let message = encode(&$what);
+            check(message.clone(), message.into_request(&reply, &limits()).unwrap());
+        )*};
+    }
+    all!(
+        ("ping", 1),
+        5,
+        "text",
+        (),
+        vec![7; 300],
+        Raw(vec![1.into()])
+    );
+    // lists whose heads have room for one more, and whose have not
+    for len in [1, 22, 23, 24, 255, 256] {
+        all!(Raw(vec![7.into(); len]));
+    }
+    let none = Raw(Vec::new()).into_request(&reply, &limits());
+    assert!(
+        matches!(none, Err(EncodeError::NotEncodable(_))),
+        "{none:?}"
+    );
+    let tight = Limits {
+        message_bytes_max: 12,
+        ..limits()
+    };
+    assert!(5.into_request(&reply, &tight).is_ok());
+    let large = ("ping", 1).into_request(&reply, &tight);
+    assert!(
+        matches!(large, Err(EncodeError::TooLarge { .. })),
+        "{large:?}"
+    );
+    let few = Limits {
+        values_max: 3,
+        ..limits()
+    };
+    assert!(1.into_request(&reply, &few).is_ok());
+    assert!((1, 2).into_request(&reply, &few).is_err());
+}
+
 #[test]
 fn tags_are_read_without_the_rest() {
     for (json, tag) in [

@@ -19,15 +19,21 @@ fn shortened(reason: &Reason) -> Reason {
     ])
 }
 
+/// An empty list in CBOR: what nearly all ports die with.
+pub(super) const NORMAL: &[u8] = &[0x80];
+
 /// The reason in its CBOR form, shortened where it is too long or has no encoding.
 pub(crate) fn encode(reason: &Reason, limits: &Limits) -> Message {
+    if reason.is_normal() {
+        return Message::from_wire(Bytes::from_static(NORMAL), Format::cbor());
+    }
     let encode = |reason: &Reason| Message::encode_args(reason, limits).ok();
     encode(reason)
         .filter(|message| message.encoded_len() <= REASON_BYTES_MAX)
         .or_else(|| encode(&shortened(reason)))
         .unwrap_or_else(|| {
             // an empty list, where the limits do not even let a tag pass
-            Message::from_wire(Bytes::from_static(&[0x80]), Format::cbor())
+            Message::from_wire(Bytes::from_static(NORMAL), Format::cbor())
         })
 }
 

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use crate::proto::{codec::Format, id::PortName, message::Batch};
 
 /// Messages of a run share a copy of about this size. It keeps a message that waits from pinning what was read with it,
@@ -46,6 +48,10 @@ pub(super) fn take_batch(data: &[u8], payloads: &mut &[Range<usize>], format: &F
     }
     let (group, rest) = payloads.split_at_checked(count).unwrap_or((payloads, &[]));
     *payloads = rest;
+    if let [range] = group {
+        let payload = data.get(range.clone()).unwrap_or_default();
+        return Batch::one(Bytes::copy_from_slice(payload), format.clone());
+    }
     let mut chunk = Vec::with_capacity(bytes);
     for range in group {
         chunk.extend_from_slice(data.get(range.clone()).unwrap_or_default());

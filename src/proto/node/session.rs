@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
@@ -11,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::{
     held::{Held, Item},
     peer::{PeerFrame, Reply},
+    reason,
     run::Run,
     watched::Watched,
 };
@@ -69,6 +71,8 @@ pub struct Session<P: Ports> {
     unborn: VecDeque<(PortName, Reason)>,
     /// Found where there is no result to tell it with.
     fault: Option<CloseReason>,
+    /// Of the last run, empty, for the next one.
+    spare: Vec<Range<usize>>,
 }
 
 /// What every step needs.
@@ -97,6 +101,7 @@ impl<P: Ports> Session<P> {
             watched: Watched::default(),
             unborn: VecDeque::new(),
             fault: None,
+            spare: Vec::new(),
         }
     }
 
@@ -406,7 +411,8 @@ impl<P: Ports> Session<P> {
                 if watch {
                     self.ordered(&name, Item::Watch { cost: 0 }, cx);
                 }
-                let target = self.target(&name, cx);
+                let found = cx.ports.find(name.as_str());
+                let target = self.target(&name, found, cx);
                 let batch = Batch::one(own(payload), format);
                 self.hand_over(&name, target, batch, cx);
             }
@@ -452,6 +458,9 @@ impl<P: Ports> Session<P> {
         if bytes.len() > max {
             let text = format!("a reason of {} bytes, the limit is {max}", bytes.len());
             return Err(CloseReason::Protocol(text));
+        }
+        if bytes == reason::NORMAL && self.params.format.is_cbor() {
+            return Ok(Reason::normal());
         }
         Message::from_wire(Bytes::copy_from_slice(bytes), self.params.format.clone())
             .values(&self.limits)

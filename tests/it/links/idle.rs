@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portmesh::{
     proto::{close::CloseReason, message::Message},
-    runtime::events::NodeEvent,
+    runtime::{events::NodeEvent, watch},
 };
 use tokio::time::{Instant, sleep};
 
@@ -107,10 +107,7 @@ async fn a_call_under_way_and_a_message_that_is_held_hold_it_open() {
     let (a, b) = (&nodes.0, &nodes.1);
     let inbox = b.ports.open("in");
     let message = Message::encode(&("call", 0), &rig.limits).unwrap();
-    let id = a
-        .mesh
-        .call(&pid("b#in"), message, Box::new(|_| {}))
-        .unwrap();
+    let id = a.mesh.call(&pid("b#in"), message, watch(|_| {})).unwrap();
     stays(&nodes).await;
     // it was answered
     a.mesh.unmonitor(&pid("b#in"), id);

@@ -10,7 +10,7 @@ use portmesh::{
         message::{Message, Reason},
         value::Value,
     },
-    runtime::events::NodeEvent,
+    runtime::{events::NodeEvent, watch},
 };
 use tokio::time::{Instant, advance, sleep};
 
@@ -109,7 +109,7 @@ async fn monitors_fire_before_any_later_message_is_delivered() {
     for n in 0..100 {
         let (fired, mesh) = (fired.clone(), Arc::downgrade(&a));
         let limits = rig.limits.clone();
-        let watch = Box::new(move |_: &Reason| {
+        let watch = watch(move |_: &Reason| {
             fired.lock().unwrap().push(n);
             let message = Message::encode(&("fired", n), &limits).unwrap();
             let node = mesh.upgrade().unwrap();
@@ -140,8 +140,7 @@ async fn a_callback_that_panics_harms_no_other() {
     let _b = rig.node("b", &[]).await;
     let before = a.monitor("b#x");
     a.until_linked("b").await;
-    a.mesh
-        .monitor(&pid("b#x"), Box::new(|_| panic!("on purpose")));
+    a.mesh.monitor(&pid("b#x"), watch(|_| panic!("on purpose")));
     let after = a.monitor("b#x");
     rig.network.cut("a", "b");
     before.until_fired().await;

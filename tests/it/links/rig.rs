@@ -22,7 +22,7 @@ use portmesh::{
         ports::mailbox::{Mailbox, MailboxLimits, Overflow},
     },
     runtime::{
-        LinkSink, NodePorts,
+        self, LinkSink, NodePorts,
         auth::Credentials,
         entropy,
         events::{EventReceiver, EventSender, NodeEvent},
@@ -388,7 +388,7 @@ impl TestNode {
     pub(crate) fn monitor(&self, to: &str) -> Fire {
         let fire = Fire::default();
         let inner = fire.clone();
-        let watch = Box::new(move |reason: &Reason| inner.set(reason));
+        let watch = runtime::watch(move |reason: &Reason| inner.set(reason));
         fire.0
             .id
             .set(self.mesh.monitor(&pid(to), watch))

@@ -178,6 +178,11 @@ fn to_half(float: f32) -> Option<u16> {
 
 /// Appends a head with the shortest form of its number.
 #[inline]
+/// Whether that is the first byte of a list whose length stands in it, and can be one more.
+pub(crate) fn is_short_list(byte: u8) -> bool {
+    byte >> 5 == LIST && byte & 0x1f < 23
+}
+
 pub(crate) fn put(out: &mut Vec<u8>, kind: u8, number: u64) {
     let kind = kind << 5;
     match number {

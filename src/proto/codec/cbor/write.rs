@@ -100,6 +100,26 @@ impl Writer {
     pub(crate) fn text(&mut self, text: &str) -> Result<(), EncodeError> {
         self.string(head::TEXT, text.as_bytes())
     }
+    /// Appends a text to the list that is all that was written; the text is in parts. `false`: the head of the list has no
+    /// room for one more, and nothing was done.
+    pub(crate) fn append_text(&mut self, parts: [&str; 3]) -> Result<bool, EncodeError> {
+        let Some(head) = self
+            .out
+            .first_mut()
+            .filter(|head| head::is_short_list(**head))
+        else {
+            return Ok(false);
+        };
+        *head += 1;
+        self.budget.count()?;
+        let len = parts.iter().map(|part| part.len()).sum();
+        self.check_size(len)?;
+        head::put(&mut self.out, head::TEXT, len as u64);
+        for part in parts {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+        Ok(true)
+    }
     fn string(&mut self, kind: u8, bytes: &[u8]) -> Result<(), EncodeError> {
         self.budget.count()?;
         // Before the copy: nobody should wait for a gigabyte to be copied that is then refused.

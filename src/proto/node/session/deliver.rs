@@ -30,26 +30,37 @@ impl<P: Ports> Session<P> {
         self.check_size(payload.len())?;
         self.end_run(run, data, cx);
         self.direct.fragments = false;
-        let name = port_name(port)?;
-        if watch {
-            self.ordered(&name, Item::Watch { cost: 0 }, cx);
+        let found = cx.ports.find(port);
+        // the name of a port that is there need not be looked at
+        let name = match found {
+            Some(_) => PortName::known(port),
+            None => port_name(port)?,
+        };
+        if watch && let Some(item) = self.hold(&name, Item::Watch { cost: 0 }, cx) {
+            self.apply(&name, found.as_ref(), item, cx);
         }
         let head = payload.start.saturating_sub(send_head(&name))..payload.start;
+        let mut payloads = std::mem::take(&mut self.spare);
+        payloads.push(payload);
         *run = Some(Run {
-            target: self.target(&name, cx),
+            target: self.target(&name, found, cx),
             name,
             head: (!watch).then_some(head),
-            payloads: vec![payload],
+            payloads,
         });
         Ok(())
     }
 
-    /// Where messages for that port go now.
-    pub(super) fn target(&self, name: &PortName, cx: &mut Cx<'_, P>) -> Target<P::Port> {
+    /// Where messages for that port go now, which was found or not.
+    pub(super) fn target(
+        &self,
+        name: &PortName,
+        port: Option<P::Port>,
+        cx: &mut Cx<'_, P>,
+    ) -> Target<P::Port> {
         if self.broken.contains(name) {
             return Target::Dropped;
         }
-        let port = cx.ports.find(name.as_str());
         if !self.policy.is_open(Operation::Send)
             && let Some(port) = &port
             && let Err(denial) = self.permit(Operation::Send, name, port, cx)
@@ -77,9 +88,18 @@ impl<P: Ports> Session<P> {
         data: &[u8],
         cx: &mut Cx<'_, P>,
     ) {
-        let Some(run) = run.take() else {
+        let Some(mut run) = run.take() else {
             return;
         };
+        self.hand_on(&mut run, data, cx);
+        // small, as most are: a link that waits keeps nothing large
+        if run.payloads.capacity() <= 64 {
+            run.payloads.clear();
+            self.spare = run.payloads;
+        }
+    }
+
+    fn hand_on(&mut self, run: &mut Run<P::Port>, data: &[u8], cx: &mut Cx<'_, P>) {
         let head = send_head(&run.name);
         let cost_of = |bytes: usize| lane::cost(head + bytes);
         self.done += run
@@ -88,7 +108,7 @@ impl<P: Ports> Session<P> {
             .map(|payload| cost_of(payload.len()))
             .sum::<u64>();
         let mut rest = run.payloads.as_slice();
-        let port = match run.target {
+        let port = match std::mem::replace(&mut run.target, Target::Held) {
             Target::Dropped => return,
             Target::Lost(text) => return self.lose(&run.name, rest.len() as u64, text, cx),
             Target::Held => None,
@@ -144,6 +164,9 @@ impl<P: Ports> Session<P> {
 
     /// Holds something more for a port that is held already. Gives it back where it is not.
     pub(super) fn hold(&mut self, name: &PortName, item: Item, cx: &mut Cx<'_, P>) -> Option<Item> {
+        if !self.held.contains(name.as_str()) {
+            return Some(item);
+        }
         let cost = item.cost();
         let back = self.held.push(name, item);
         if back.is_none() {

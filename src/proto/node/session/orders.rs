@@ -81,7 +81,9 @@ impl<P: Ports> Session<P> {
             cost,
         };
         let held = self.held.contains(name.as_str());
-        self.ordered(name, item, cx);
+        if let Some(item) = self.hold(name, item, cx) {
+            self.apply(name, Some(&port), item, cx);
+        }
         if held && wait.is_zero() {
             self.end_kill_wait(name, cx);
         }
@@ -105,7 +107,7 @@ impl<P: Ports> Session<P> {
         let link = self.params.link;
         match item {
             Item::Messages { .. } => {}
-            Item::Watch { .. } => self.watch(name, cx),
+            Item::Watch { .. } => self.watch(name, port, cx),
             Item::Unwatch { .. } => {
                 if self.watched.remove(name)
                     && let Some(port) = port
@@ -129,21 +131,26 @@ impl<P: Ports> Session<P> {
         }
     }
 
-    fn watch(&mut self, name: &PortName, cx: &mut Cx<'_, P>) {
-        if let Err(reason) = self.try_watch(name, cx) {
+    fn watch(&mut self, name: &PortName, port: Option<&P::Port>, cx: &mut Cx<'_, P>) {
+        if let Err(reason) = self.try_watch(name, port, cx) {
             let port = name.clone();
             cx.out.replies.push(Reply::Down { port, reason });
         }
     }
 
-    fn try_watch(&mut self, name: &PortName, cx: &mut Cx<'_, P>) -> Result<(), Reason> {
-        let Some(port) = cx.ports.find(name.as_str()) else {
+    fn try_watch(
+        &mut self,
+        name: &PortName,
+        port: Option<&P::Port>,
+        cx: &mut Cx<'_, P>,
+    ) -> Result<(), Reason> {
+        let Some(port) = port else {
             let unborn = self.unborn.iter().find(|(other, _)| other == name);
             return Err(
                 unborn.map_or_else(|| cx.ports.dead_reason(name), |(_, reason)| reason.clone())
             );
         };
-        if let Err(denial) = self.permit(Operation::Monitor, name, &port, cx) {
+        if let Err(denial) = self.permit(Operation::Monitor, name, port, cx) {
             let reason = Reason::not_permitted(&denial.text);
             refused(cx, denial);
             return Err(reason);
@@ -159,8 +166,8 @@ impl<P: Ports> Session<P> {
             refused(cx, self.limited(Operation::Monitor, name, text));
             return Err(reason);
         }
-        cx.ports.watch(&port, self.params.link)?;
-        self.watched.insert(name.clone());
+        cx.ports.watch(port, self.params.link)?;
+        self.watched.insert(name);
         Ok(())
     }
 }

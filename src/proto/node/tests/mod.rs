@@ -278,13 +278,11 @@ impl Ports for TestPorts {
     }
 
     fn watch(&self, port: &PortName, link: LinkId) -> Result<(), Reason> {
-        match self.world_mut().ports.get_mut(port) {
-            Some(live) => {
-                live.watchers.insert(link);
-                Ok(())
-            }
-            None => Err(self.dead_reason(port)),
+        if let Some(live) = self.world_mut().ports.get_mut(port) {
+            live.watchers.insert(link);
+            return Ok(());
         }
+        Err(self.dead_reason(port))
     }
 
     fn dead_reason(&self, port: &PortName) -> Reason {
