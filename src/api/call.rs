@@ -140,11 +140,8 @@ impl<T: FromMessage> Calling<T> {
         let limits = self.call.node.registry().limits();
         match pending.cell.poll(cx) {
             Poll::Ready(Some(Answer::Reply(reply))) => {
-                // its bytes are shared, for the error that gives them back
-                Poll::Ready(match T::from_message(reply.clone(), limits) {
-                    Ok(answer) => Ok(answer),
-                    Err(source) => Err(CallError::BadReply { reply, source }),
-                })
+                let answer = T::or_message(reply, limits);
+                Poll::Ready(answer.map_err(|(source, reply)| CallError::BadReply { reply, source }))
             }
             Poll::Ready(Some(Answer::Died(reason))) => {
                 Poll::Ready(Err(CallError::from_reason(reason)))

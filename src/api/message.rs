@@ -17,6 +17,13 @@ pub trait FromMessage: Sized {
     /// # Errors
     /// The message is not such a one.
     fn from_message(message: Message, limits: &Limits) -> Result<Self, DecodeError>;
+    /// Likewise, and gives the message back where it is not such a one.
+    ///
+    /// # Errors
+    /// As for [`Self::from_message`].
+    fn or_message(message: Message, limits: &Limits) -> Result<Self, (DecodeError, Message)> {
+        Self::from_message(message.clone(), limits).map_err(|error| (error, message))
+    }
     /// What follows the tag. ([`Message`] is the whole even so.)
     ///
     /// # Errors
@@ -27,6 +34,9 @@ pub trait FromMessage: Sized {
 impl<T: DeserializeOwned> FromMessage for T {
     fn from_message(message: Message, limits: &Limits) -> Result<Self, DecodeError> {
         message.decode(limits)
+    }
+    fn or_message(message: Message, limits: &Limits) -> Result<Self, (DecodeError, Message)> {
+        message.decode(limits).map_err(|error| (error, message))
     }
     fn from_args(message: Message, limits: &Limits) -> Result<Self, DecodeError> {
         message.decode_args(limits)

@@ -2,7 +2,7 @@
 //!
 //! `W` is what is to happen when the monitor fires: the runtime's action, a number in the simulation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::id::{PortName, map::NameMap};
 
@@ -30,8 +30,8 @@ pub struct Watches<W> {
 #[derive(Debug)]
 struct Watched<W> {
     is_on_wire: bool,
-    /// In order of their IDs.
-    entries: Vec<(WatchId, W)>,
+    /// In order of their IDs. Those of calls go about as they came, the first of them first.
+    entries: VecDeque<(WatchId, W)>,
     /// Its place among the idle ones.
     idle: Option<u64>,
 }
@@ -55,7 +55,7 @@ impl<W> Watches<W> {
         self.next += 1;
         self.monitors += 1;
         if let Some(watched) = self.ports.get_mut(port) {
-            watched.entries.push((id, watch));
+            watched.entries.push_back((id, watch));
             if let Some(place) = watched.idle.take() {
                 self.idle.remove(&place);
             }
@@ -66,7 +66,7 @@ impl<W> Watches<W> {
         let ask = !port.is_node_port();
         let watched = Watched {
             is_on_wire: ask,
-            entries: vec![(id, watch)],
+            entries: VecDeque::from([(id, watch)]),
             idle: None,
         };
         self.ports.insert(port, watched);
@@ -77,7 +77,7 @@ impl<W> Watches<W> {
     pub fn remove(&mut self, port: &PortName, id: WatchId) -> Option<W> {
         let watched = self.ports.get_mut(port)?;
         let at = watched.entries.binary_search_by_key(&id, |entry| entry.0);
-        let (_, watch) = watched.entries.remove(at.ok()?);
+        let (_, watch) = watched.entries.remove(at.ok()?)?;
         self.monitors -= 1;
         self.rest(port);
         Some(watch)

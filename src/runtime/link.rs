@@ -351,7 +351,11 @@ impl<P: NodePorts> Reader<'_, P> {
                 losses.push((port.clone(), *count, clean(text)));
             }
             let handled = state.peer.handle(link, frame, now);
-            fired.extend(handled.fired);
+            if fired.is_empty() {
+                fired = handled.fired;
+            } else {
+                fired.extend(handled.fired);
+            }
             settle.extend(handled.settle);
             close = close.or(handled.close);
             join(&mut wake, handled.wake);

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use smol_str::SmolStr;
+
 use super::{
     FRAME_COST,
     frame::{Frame, LENGTH_BYTES, kind},
@@ -25,7 +27,7 @@ pub(crate) enum Item {
     /// Small messages, encoded for this link.
     Packed(Packed),
     /// A new port.
-    Spawn { function: Box<str>, args: Message },
+    Spawn { function: SmolStr, args: Message },
     /// The end of the port, at the latest at `deadline`.
     Kill { reason: Message, deadline: Duration },
     /// Watch the port.

@@ -43,6 +43,9 @@ const READY_BYTES: usize = 64 << 10;
 /// How many messages this node has in fragments on the way; fewer than the peer must allow.
 const PARTIALS_MAX: usize = OPEN_MESSAGES_MAX / 4;
 
+/// For how many lanes room is kept for what a PROGRESS says of them.
+const DONE_KEPT_MAX: usize = 64;
+
 /// What was agreed on with the peer.
 #[derive(Debug)]
 pub(crate) struct Terms {
@@ -83,6 +86,8 @@ pub(crate) struct Outbound {
     is_lane_ready: bool,
     /// Nothing goes out in lanes: the peer was asked whether the link may end, or that is agreed.
     is_quiet: bool,
+    /// Room for what one PROGRESS says of each lane, empty in between.
+    done: Vec<(LaneIndex, u64)>,
     /// Turns that lanes had.
     #[cfg(test)]
     turns: u64,
@@ -126,6 +131,7 @@ impl Outbound {
             last_lane: Duration::ZERO,
             is_lane_ready: false,
             is_quiet: false,
+            done: Vec::new(),
             #[cfg(test)]
             turns: 0,
         }
@@ -317,21 +323,24 @@ impl Outbound {
 
     /// PROGRESS.
     pub(crate) fn handle_progress(&mut self, progress: u64, now: Now) -> Result<(), Lie> {
-        let mut done = Vec::new();
-        let result = self
-            .window
-            .handle_progress(progress, now.mono, |lane, cost| {
-                match done.last_mut() {
-                    Some((last, sum)) if *last == lane => *sum += cost,
-                    _ => done.push((lane, cost)),
-                };
-            });
-        for (index, cost) in done {
+        let mut done = std::mem::take(&mut self.done);
+        let freed = |lane, cost| {
+            match done.last_mut() {
+                Some((last, sum)) if *last == lane => *sum += cost,
+                _ => done.push((lane, cost)),
+            };
+        };
+        let result = self.window.handle_progress(progress, now.mono, freed);
+        for (index, cost) in done.drain(..) {
             if let Some(lane) = self.lanes.get(index) {
                 self.window.free(&mut lane.share, cost);
             }
             self.retry(index);
             self.lanes.tidy(index);
+        }
+        // of a burst to many ports it would keep much
+        if done.capacity() <= DONE_KEPT_MAX {
+            self.done = done;
         }
         self.admit_first();
         result

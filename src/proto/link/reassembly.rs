@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, buf::Limit};
 use super::{
     FRAME_COST, OPEN_MESSAGES_MAX,
     frame::{FragmentHead, kind},
-    spares::Spares,
+    spares,
 };
 use crate::proto::close::CloseReason;
 
@@ -52,9 +52,6 @@ pub(crate) struct Reassembly {
     /// What is here of them.
     bytes: usize,
     expected: Option<Expected>,
-    spares: Spares,
-    /// Something was put together since this was asked last.
-    used: bool,
 }
 
 /// What a message has to be for its first fragment to be taken.
@@ -140,9 +137,8 @@ impl Reassembly {
             return wrong("more under way than the window allows");
         }
         self.declared += cost;
-        self.used = true;
-        // a spare one is at most twice as large as what it will hold
-        let spare = self.spares.take(total.min(FIRST_BYTES), 2 * total);
+        // a spare one is not much larger than what it will hold
+        let spare = spares::own(|spares| spares.take(total.min(FIRST_BYTES), total + total / 4));
         let data = spare.unwrap_or_default();
         self.open.insert(lane, Open { total, data });
         Ok(false)
@@ -188,14 +184,7 @@ impl Reassembly {
         let whole = self.open.remove(&lane)?.data;
         self.bytes -= whole.len();
         self.declared -= whole.len() as u64 + FRAME_COST;
-        Some(self.spares.lend(whole))
-    }
-
-    /// To be called now and then: what was not used since the last time is given back.
-    pub(crate) fn rest(&mut self) {
-        if !std::mem::take(&mut self.used) {
-            self.spares.clear();
-        }
+        Some(spares::own(|spares| spares.lend(whole)))
     }
 
     // --- a fragment that is still coming ---

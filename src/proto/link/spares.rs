@@ -1,5 +1,6 @@
-//! Buffers of messages that are done with, for the next ones of their link: memory that is fresh from the system costs
-//! more than all that is done with it.
+//! Buffers of messages that are done with, for the next ones: memory that is fresh from the system costs more than all that
+//! is done with it. They belong to the thread that reads, as what it reads into does: else each link that ever brought a
+//! large message would keep some.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -7,12 +8,21 @@ use bytes::Bytes;
 
 /// What is smaller is not worth it.
 const BUFFER_BYTES_MIN: usize = 32 << 10;
-/// What one link keeps while it is at work, in bytes.
+/// What one thread keeps, in bytes.
 const SPARE_BYTES_MAX: usize = 512 << 10;
 
-/// The spare buffers of one link.
+/// The spare buffers of one thread. They come back from whichever thread is done with them.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Spares(Arc<Mutex<Vec<Vec<u8>>>>);
+
+thread_local! {
+    static OWN: Spares = Spares::default();
+}
+
+/// Those of this thread.
+pub(super) fn own<T>(work: impl FnOnce(&Spares) -> T) -> T {
+    OWN.with(work)
+}
 
 fn lock(list: &Mutex<Vec<Vec<u8>>>) -> MutexGuard<'_, Vec<Vec<u8>>> {
     // a list of buffers is right at every moment
@@ -40,13 +50,8 @@ impl Spares {
         Bytes::from_owner(Lent { data, home })
     }
 
-    /// Gives the memory back.
-    pub(super) fn clear(&self) {
-        *lock(&self.0) = Vec::new();
-    }
-
     #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         lock(&self.0).iter().map(Vec::capacity).sum()
     }
 }
@@ -102,7 +107,7 @@ mod tests {
 
     // P8
     #[test]
-    fn a_link_keeps_few_buffers_and_none_when_it_is_gone() {
+    fn a_thread_keeps_few_buffers_and_none_when_it_is_gone() {
         let spares = Spares::default();
         let lend = |bytes| spares.lend(vec![7; bytes]);
         let many: Vec<Bytes> = (0..100).map(|_| lend(64 << 10)).collect();
@@ -110,9 +115,6 @@ mod tests {
         assert_eq!(spares.bytes(), SPARE_BYTES_MAX);
         drop(lend(SPARE_BYTES_MAX + 1));
         assert_eq!(spares.bytes(), SPARE_BYTES_MAX);
-        spares.clear();
-        drop((lend(1000), lend(SPARE_BYTES_MAX + 1)));
-        assert_eq!(spares.bytes(), 0);
         let last = lend(64 << 10);
         drop(spares);
         assert_eq!(last.len(), 64 << 10);

@@ -217,7 +217,6 @@ impl<P: Ports> Session<P> {
             self.end_kill_wait(&port, &mut cx);
         }
         self.tell_progress(&mut cx);
-        self.open.rest();
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
