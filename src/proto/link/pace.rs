@@ -18,6 +18,8 @@ const GAIN: u64 = 4;
 const MARK_BYTES: u64 = 64 << 10;
 /// No more marks than these are kept.
 const MARKS_MAX: usize = 256;
+/// What is kept for marks while there are none.
+const MARKS_KEPT: usize = 8;
 /// A rate counts for about so long, and a time of a round trip.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
 const TIME_WINDOW: Duration = Duration::from_secs(10);
@@ -61,6 +63,10 @@ impl Pace {
         let mut measured = None;
         while self.marks.front().is_some_and(|mark| mark.sent <= progress) {
             measured = self.marks.pop_front();
+        }
+        if self.marks.is_empty() && self.marks.capacity() > MARKS_KEPT {
+            // a link that waits keeps little
+            self.marks = VecDeque::new();
         }
         if let Some(mark) = measured
             && let Some(time) = now.checked_sub(mark.at).filter(|time| !time.is_zero())
@@ -191,6 +197,6 @@ mod tests {
         }
         assert!(pace.marks.len() <= MARKS_MAX);
         pace.progress(u64::MAX, u64::MAX, Duration::from_secs(1));
-        assert!(pace.marks.is_empty());
+        assert!(pace.marks.capacity() <= MARKS_KEPT);
     }
 }
