@@ -326,11 +326,20 @@ impl Message {
             return Ok(self.to_cbor(limits)?.bytes().clone());
         }
         with_scratch(|out| {
+            let len = self.encoded_len();
+            if len > SCRATCH_MAX / 2 {
+                // as much as bytes become in JSON, and not doubled up to it
+                out.reserve(len / 3 * 4 + SCRATCH_MAX / 16);
+            }
             let checked = self.checked.is_some() && self.format.is_cbor();
             if !checked || !format.transcode(self.bytes(), out) {
                 format.encode(&self.values(limits)?, out)?;
             }
-            Ok(Bytes::copy_from_slice(out))
+            Ok(if out.capacity() > SCRATCH_MAX {
+                std::mem::take(out).into()
+            } else {
+                Bytes::copy_from_slice(out)
+            })
         })
     }
     /// Its first value, where that is a text. Reads no further, and copies nothing where the format allows it.
