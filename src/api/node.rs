@@ -207,7 +207,7 @@ impl Node {
                 Ok(())
             }
             Place::There(mesh) => Ok(mesh.send_wait(to, message).await?),
-            Place::Nowhere => Ok(()),
+            Place::Nowhere => self.send_encoded(to, message.into()),
         }
     }
 

@@ -409,7 +409,9 @@ impl Message {
 /// A message that was just encoded: CBOR, checked, not empty.
 #[derive(Debug)]
 pub enum Encoded<'a> {
-    /// Its bytes stand in a buffer that is used again: who does not write them out at once makes a message of them.
+    /// Its bytes stand in a buffer that is used again: who does not write them out at once makes a message of them. Made by
+    /// this crate alone, which checks them.
+    #[non_exhaustive]
     Lent {
         /// The list.
         bytes: &'a [u8],

@@ -110,7 +110,7 @@ impl Best {
         let is_over = at.saturating_sub(began) >= window;
         if is_over {
             self.began = Some(at);
-            // what is older than a window and a half counts no more
+            // what was before a whole window without anything counts no more
             let is_old = at.saturating_sub(began) >= 2 * window;
             self.before = if is_old { 0 } else { self.now };
             self.now = 0;
