@@ -37,7 +37,7 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    codec::{Format, cbor},
+    codec::{Format, cbor, json},
     limits::Limits,
     value::Value,
 };
@@ -246,6 +246,9 @@ impl Message {
         if self.format.is_cbor() {
             self.check_len(limits)?;
             cbor::scan(self.bytes(), limits).map(|_| ())
+        } else if self.format.is_json() {
+            self.check_len(limits)?;
+            json::scan(self.bytes(), limits)
         } else {
             self.list(limits).map(|_| ())
         }
@@ -384,13 +387,14 @@ impl Message {
                 cbor::Reader::of(self.bytes())
             };
             decode::cbor(reader, skip)
-        } else {
+        } else if self.format.is_json() {
             self.check_len(limits)?;
-            let made = with_scratch(|out| {
-                let done = self.format.to_cbor(self.bytes(), limits, out)?;
-                Ok::<_, DecodeError>(done.then(|| decode::cbor(cbor::Reader::new(out), skip)))
-            })?;
-            made.unwrap_or_else(|| decode::values(&self.list(limits)?, skip))
+            let (bytes, arena) = (self.bytes(), json::Arena::default());
+            let is_scanned = bytes.len() > ONE_PASS_MAX;
+            let reader = json::Reader::checking(bytes, limits, &arena, is_scanned)?;
+            decode::json(reader, skip)
+        } else {
+            decode::values(&self.list(limits)?, skip)
         }
     }
     /// The list of values itself.

@@ -12,7 +12,7 @@ use super::{
 mod budget;
 pub(crate) mod cbor;
 pub mod conformance;
-mod json;
+pub(crate) mod json;
 
 #[cfg(test)]
 mod tests;
@@ -169,18 +169,8 @@ impl Format {
     pub(crate) fn transcode(&self, cbor: &[u8], out: &mut Vec<u8>) -> bool {
         matches!(self.0, Kind::Json) && matches!(json::from_cbor(cbor, out), Ok(true))
     }
-    /// Checks a message in this format and appends its CBOR form, without making values of it, where there is a way. `false`:
-    /// there is none, and what was appended is of no use.
-    pub(crate) fn to_cbor(
-        &self,
-        bytes: &[u8],
-        limits: &Limits,
-        out: &mut Vec<u8>,
-    ) -> Result<bool, DecodeError> {
-        match self.0 {
-            Kind::Json => json::to_cbor(bytes, limits, out),
-            _ => Ok(false),
-        }
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.0, Kind::Json)
     }
     pub(crate) fn is_cbor(&self) -> bool {
         matches!(self.0, Kind::Cbor)
@@ -196,7 +186,8 @@ impl Format {
     pub(crate) fn is_tagged(&self, bytes: &[u8], tag: &str) -> bool {
         match &self.0 {
             Kind::Cbor => cbor::is_tagged(bytes, tag),
-            _ => matches!(self.peek_tag(bytes), Ok(Some(found)) if found == tag),
+            Kind::Json => json::is_tagged(bytes, tag),
+            Kind::Custom(_) => matches!(self.peek_tag(bytes), Ok(Some(found)) if found == tag),
         }
     }
     /// The first value where it is a text, without reading the rest, where the format can do that.
