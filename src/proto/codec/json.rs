@@ -19,12 +19,14 @@ use lex::{Number, Parser, cut, is_space, plain_len, utf8};
 use scan::{not_a_list, not_base64, stands_for_nothing};
 
 mod arena;
+mod form;
 mod lex;
 mod read;
 mod scan;
 mod transcode;
 
 pub(crate) use arena::Arena;
+pub(crate) use form::Json;
 pub(crate) use read::Reader;
 pub(crate) use scan::scan;
 pub(crate) use transcode::from_cbor;

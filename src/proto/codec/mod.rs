@@ -12,10 +12,16 @@ use super::{
 mod budget;
 pub(crate) mod cbor;
 pub mod conformance;
+mod form;
 pub(crate) mod json;
+mod key;
+mod write;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use form::Form;
+pub(crate) use write::{MapWriter, SeqWriter, Writer};
 
 pub use budget::{Budget, DEPTH_CEILING, OverBudget};
 
@@ -117,7 +123,7 @@ impl Format {
     }
     fn append(&self, values: &[Value], out: &mut Vec<u8>) -> Result<(), EncodeError> {
         if let Kind::Cbor = self.0 {
-            let mut writer = cbor::Writer::new(std::mem::take(out), &unlimited());
+            let mut writer: cbor::Writer = Writer::new(std::mem::take(out), &unlimited());
             let done = values.serialize(&mut writer);
             *out = writer.out;
             return done;
@@ -255,7 +261,7 @@ fn unlimited() -> Limits {
 /// ```
 pub fn to_value<T: Serialize + ?Sized>(what: &T) -> Result<Value, EncodeError> {
     let limits = unlimited();
-    let mut writer = cbor::Writer::new(Vec::new(), &limits);
+    let mut writer: cbor::Writer = Writer::new(Vec::new(), &limits);
     let mut list = writer.list(Some(1))?;
     list.element(what)?;
     list.finish()?;

@@ -4,7 +4,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::proto::message::{Message, Raw};
+use crate::proto::message::{Encoded, IntoMessage, Message, Raw};
 
 const FORMATS: [Format; 2] = [Format::cbor(), Format::json()];
 
@@ -377,6 +377,34 @@ proptest! {
         prop_assert_eq!(&json[..], &expected[..]);
         let back = read_json::<Raw>(&json).unwrap();
         prop_assert_eq!(exact(&back.0), exact(&message));
+    }
+
+    // P3 P7
+    #[test]
+    fn json_that_is_written_directly_is_the_same_message_and_within_the_same_limits(
+        message in vec(value(), 0..5),
+        depth_max in 1..6usize, values_max in 1..60usize, message_bytes_max in 0..300usize,
+    ) {
+        let wide = Limits::default();
+        for limits in [Limits { depth_max, values_max, message_bytes_max, ..wide.clone() }, wide] {
+            let raw = Raw(message.clone());
+            let cbor = Message::encode(&raw, &limits);
+            let direct = (&raw).lend(&Format::json(), &limits, Encoded::into_message);
+            let (cbor, direct) = match (cbor, direct) {
+                (Ok(cbor), Ok(direct)) => (cbor, direct),
+                (cbor, direct) => {
+                    prop_assert_eq!(cbor.err(), direct.err());
+                    continue;
+                }
+            };
+            prop_assert_eq!(direct.format(), &Format::json());
+            prop_assert_eq!(direct.size(), Some(cbor.encoded_len()));
+            let read = decode(&Format::json(), direct.bytes()).unwrap();
+            prop_assert_eq!(exact(&read), exact(&message));
+            prop_assert_eq!(read_json::<Raw>(direct.bytes()).unwrap(), raw);
+            let again = direct.to_cbor(&Limits::default()).unwrap();
+            prop_assert_eq!(again.bytes(), cbor.bytes());
+        }
     }
 
     // P3 P4 P7

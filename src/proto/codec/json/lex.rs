@@ -85,10 +85,13 @@ pub(super) struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a str, limits: &Limits) -> Self {
+        Self::within(text, Budget::new(limits))
+    }
+    pub(super) fn within(text: &'a str, budget: Budget) -> Self {
         Parser {
             text,
             at: 0,
-            budget: Budget::new(limits),
+            budget,
         }
     }
     #[inline]

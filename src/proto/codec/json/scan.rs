@@ -6,16 +6,16 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::lex::{Parser, utf8};
 use crate::proto::{
-    limits::Limits,
+    codec::Budget,
     value::{
         DecodeError,
         text::{BYTES_KEY, ESCAPE},
     },
 };
 
-/// Checks that `bytes` are one list and nothing more, within the limits of depth and count, without a key twice.
-pub(crate) fn scan(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
-    let mut parser = Parser::new(utf8(bytes)?, limits);
+/// Checks that `bytes` are one list and nothing more, within the budget, without a key twice.
+pub(crate) fn scan(bytes: &[u8], budget: Budget) -> Result<(), DecodeError> {
+    let mut parser = Parser::within(utf8(bytes)?, budget);
     parser.space();
     if parser.peek() != Some(b'[') {
         return Err(not_a_list());
