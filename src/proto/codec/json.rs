@@ -20,6 +20,7 @@ use scan::{not_a_list, not_base64, stands_for_nothing};
 
 mod arena;
 mod form;
+mod items;
 mod lex;
 mod read;
 mod scan;

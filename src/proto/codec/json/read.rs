@@ -6,15 +6,13 @@ use std::borrow::Cow;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{
     Deserializer,
-    de::{
-        DeserializeSeed, EnumAccess, Error as _, MapAccess, SeqAccess, Unexpected, VariantAccess,
-        Visitor, value::SeqDeserializer,
-    },
+    de::{Error as _, Unexpected, Visitor, value::SeqDeserializer},
     forward_to_deserialize_any,
 };
 
 use super::{
     Arena,
+    items::{Items, Variant},
     lex::{Number, Parser, utf8},
     scan::{not_a_list, not_base64, scan_value, stands_for_nothing, take_bytes},
 };
@@ -22,7 +20,7 @@ use crate::proto::{
     codec::Budget,
     limits::Limits,
     value::{
-        DecodeError, Key,
+        DecodeError,
         text::{BYTES_KEY, ESCAPE},
         too_many,
     },
@@ -31,7 +29,7 @@ use crate::proto::{
 /// Reads one value after the other, as the reader of CBOR does: a plain value is checked when it is read, a list or a map as a
 /// whole before anything of it is.
 pub(crate) struct Reader<'de> {
-    parser: Parser<'de>,
+    pub(super) parser: Parser<'de>,
     /// Where texts with escapes are put.
     arena: &'de Arena,
     /// What is before that place was checked.
@@ -119,19 +117,19 @@ impl<'de> Reader<'de> {
         Ok(())
     }
     #[inline]
-    fn noted<T>(&mut self, result: Result<T, DecodeError>) -> Result<T, DecodeError> {
+    pub(super) fn noted<T>(&mut self, result: Result<T, DecodeError>) -> Result<T, DecodeError> {
         self.broken |= result.is_err();
         result
     }
     #[inline]
-    fn text(&mut self) -> Result<&'de str, DecodeError> {
+    pub(super) fn text(&mut self) -> Result<&'de str, DecodeError> {
         let text = self.parser.text();
         match self.noted(text)? {
             Cow::Borrowed(text) => Ok(text),
             Cow::Owned(text) => Ok(Arena::keep(&mut self.arena, text)),
         }
     }
-    fn key(&mut self) -> Result<&'de str, DecodeError> {
+    pub(super) fn key(&mut self) -> Result<&'de str, DecodeError> {
         let key = self.text()?;
         let colon = self.parser.colon();
         self.noted(colon)?;
@@ -420,148 +418,4 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
 fn no_variant() -> DecodeError {
     DecodeError::new("expected a variant: its name, or a map of its name to its content")
-}
-
-/// What is left of a list or a map.
-struct Items<'a, 'de> {
-    reader: &'a mut Reader<'de>,
-    /// How many were read.
-    done: usize,
-    /// It has one key alone, this one, and it is read.
-    key: Option<&'de str>,
-    /// The next one is known to follow; or that there is none.
-    next: Option<bool>,
-}
-
-impl<'a, 'de> Items<'a, 'de> {
-    fn new(reader: &'a mut Reader<'de>, key: Option<&'de str>) -> Self {
-        Items {
-            next: key.map(|_| true),
-            reader,
-            done: 0,
-            key,
-        }
-    }
-    #[inline]
-    fn is_more(&mut self, close: u8) -> Result<bool, DecodeError> {
-        if let Some(next) = self.next {
-            return Ok(next);
-        }
-        let more = self.reader.parser.more(self.done == 0, close);
-        let more = self.reader.noted(more)?;
-        self.next = Some(more);
-        Ok(more)
-    }
-    /// Takes the next one, if there is one.
-    #[inline]
-    fn take(&mut self, close: u8) -> Result<bool, DecodeError> {
-        let more = self.is_more(close)?;
-        if more {
-            self.next = None;
-            self.done += 1;
-        }
-        Ok(more)
-    }
-}
-
-impl<'de> SeqAccess<'de> for Items<'_, 'de> {
-    type Error = DecodeError;
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, DecodeError> {
-        if !self.take(b']')? {
-            return Ok(None);
-        }
-        seed.deserialize(&mut *self.reader).map(Some)
-    }
-}
-
-impl<'de> MapAccess<'de> for Items<'_, 'de> {
-    type Error = DecodeError;
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, DecodeError> {
-        if !self.take(b'}')? {
-            return Ok(None);
-        }
-        let key = match self.key.take() {
-            Some(key) => key,
-            None => self.reader.key()?,
-        };
-        seed.deserialize(Key(key)).map(Some)
-    }
-    fn next_value_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<T::Value, DecodeError> {
-        seed.deserialize(&mut *self.reader)
-    }
-}
-
-struct Variant<'a, 'de> {
-    reader: &'a mut Reader<'de>,
-    /// Its name, where it is read.
-    key: Option<&'de str>,
-    content: bool,
-}
-
-impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
-    type Error = DecodeError;
-    type Variant = Self;
-    fn variant_seed<V: DeserializeSeed<'de>>(
-        self,
-        seed: V,
-    ) -> Result<(V::Value, Self), DecodeError> {
-        let name = match self.key {
-            Some(key) => key,
-            None if self.content => self.reader.key()?,
-            None => self.reader.text()?,
-        };
-        Ok((seed.deserialize(Key(name))?, self))
-    }
-}
-
-impl<'a, 'de> Variant<'a, 'de> {
-    fn content(self) -> Result<&'a mut Reader<'de>, DecodeError> {
-        if self.content {
-            Ok(self.reader)
-        } else {
-            Err(DecodeError::new("a variant without its content"))
-        }
-    }
-}
-
-impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
-    type Error = DecodeError;
-    fn unit_variant(self) -> Result<(), DecodeError> {
-        if self.content {
-            Err(DecodeError::new(
-                "content for a variant that is its name alone",
-            ))
-        } else {
-            Ok(())
-        }
-    }
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<T::Value, DecodeError> {
-        seed.deserialize(self.content()?)
-    }
-    fn tuple_variant<V: Visitor<'de>>(
-        self,
-        len: usize,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.content()?.deserialize_tuple(len, visitor)
-    }
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.content()?.deserialize_struct("", fields, visitor)
-    }
 }
