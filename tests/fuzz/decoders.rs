@@ -7,7 +7,7 @@ use portmesh::{
     Limits,
     proto::{
         codec::Format,
-        message::{Encoded, IntoMessage, Message, Raw, Reason},
+        message::{IntoMessage, Message, Raw, Reason},
         value::Value,
     },
 };
@@ -93,7 +93,7 @@ fn typed<T: Serialize + DeserializeOwned>(message: &Message, valid: bool) {
             let again = sent.decode::<T>(&limits).unwrap();
             assert_eq!(Message::encode_args(&again, &limits).unwrap(), sent);
         }
-        if let Ok(sent) = (&read).lend(&Format::json(), &limits, Encoded::into_message) {
+        if let Ok(sent) = (&read).lend(&Format::json(), &limits, |it| it.into_message()) {
             let again = sent.decode::<T>(&limits).unwrap();
             let (read, again) = (
                 Message::encode(&read, &limits),

@@ -4,7 +4,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::proto::message::{Encoded, IntoMessage, Message, Raw};
+use crate::proto::message::{IntoMessage, Message, Raw};
 
 const FORMATS: [Format; 2] = [Format::cbor(), Format::json()];
 
@@ -389,7 +389,7 @@ proptest! {
         for limits in [Limits { depth_max, values_max, message_bytes_max, ..wide.clone() }, wide] {
             let raw = Raw(message.clone());
             let cbor = Message::encode(&raw, &limits);
-            let direct = (&raw).lend(&Format::json(), &limits, Encoded::into_message);
+            let direct = (&raw).lend(&Format::json(), &limits, |it| it.into_message());
             let (cbor, direct) = match (cbor, direct) {
                 (Ok(cbor), Ok(direct)) => (cbor, direct),
                 (cbor, direct) => {
