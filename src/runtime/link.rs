@@ -102,7 +102,7 @@ pub(super) async fn run<P: NodePorts>(
             biased;
             command = commands.recv() => match command {
                 Some(Command::Close { reason, stopped }) => break End { reason, stopped },
-                Some(Command::Activate { .. }) => continue,
+                Some(Command::Activate { .. } | Command::Greet) => continue,
                 None => break CloseReason::Shutdown.into(),
             },
             reason = reader.run(&mut io.read, &mut io.input) => break reason.into(),
@@ -426,6 +426,8 @@ impl<P: NodePorts> Writer<'_, P> {
     ) -> CloseReason {
         let patience = self.shared.limits.link_timeout;
         let cell = &self.handle.cell;
+        // what it was woken for by now goes out first thing
+        let _ = pin!(cell.writer.notified()).enable();
         loop {
             let now = self.shared.clock.now();
             let (transmit, due, flushed) = {
