@@ -27,6 +27,7 @@
 use std::{
     borrow::Cow,
     fmt,
+    num::NonZeroU32,
     ops::Range,
     sync::{Arc, OnceLock},
 };
@@ -93,13 +94,22 @@ pub struct Message {
     values: OnceLock<Arc<[Value]>>,
 }
 
-/// What is known of a message that is one, within the limits.
+/// What is known of a message that is one, within the limits. Small, since there is one in every message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Checked {
     /// How many values it holds, those inside of others too.
-    count: usize,
+    count: NonZeroU32,
     /// How long it is in CBOR.
-    size: usize,
+    size: u32,
+}
+
+impl Checked {
+    /// `None`: these are no numbers of a message that we can make; it is as good as unchecked.
+    fn new(count: usize, size: usize) -> Option<Checked> {
+        let count = u32::try_from(count).ok().and_then(NonZeroU32::new)?;
+        let size = size.try_into().ok()?;
+        Some(Checked { count, size })
+    }
 }
 
 /// Up to so many bytes a message is checked in the pass that reads it. What is longer is checked before anything is made
@@ -134,7 +144,7 @@ impl Message {
     }
     /// How long it is in CBOR, where that is known.
     pub(crate) fn size(&self) -> Option<usize> {
-        self.checked.map(|checked| checked.size)
+        self.checked.map(|checked| checked.size as usize)
     }
     /// The same bytes as they are: parts of `Bytes`, in order.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&Bytes, Range<usize>)> {
@@ -207,7 +217,7 @@ impl Message {
             self.check_len(limits)?;
             let (count, size) = (cbor::scan(self.bytes(), limits)?, self.encoded_len());
             return Ok(Message {
-                checked: Some(Checked { count, size }),
+                checked: Checked::new(count, size),
                 ..self.clone()
             });
         }
@@ -228,7 +238,7 @@ impl Message {
         Self::encode_list(limits, |writer| {
             let mut list = writer.list(Some(old + values.len()))?;
             // One is counted already: the list.
-            let counted = message.checked.map_or(0, |it| it.count - 1);
+            let counted = message.checked.map_or(0, |it| it.count.get() as usize - 1);
             list.encoded(reader.rest(), old as u64, counted, kept, before)?;
             for value in values {
                 list.element(value)?;
@@ -311,7 +321,8 @@ impl Message {
         skip: usize,
     ) -> Result<T, DecodeError> {
         if self.format.is_cbor() {
-            let reader = if self.checked.is_none() && self.bytes.len() <= ONE_PASS_MAX {
+            let is_whole = self.pieces.is_none();
+            let reader = if self.checked.is_none() && is_whole && self.bytes.len() <= ONE_PASS_MAX {
                 self.check_len(limits)?;
                 cbor::Reader::checking(&self.bytes, limits)
             } else {

@@ -104,8 +104,7 @@ impl Message {
                 cbor::scan(&writer.without_kept(), limits)?;
             }
             let count = limits.values_max - writer.budget.values_left();
-            let size = writer.size();
-            Ok(Checked { count, size })
+            Ok(Checked::new(count, writer.size()))
         });
         let kept = writer.kept.unwrap_or_default();
         let mut out = writer.out;
@@ -124,14 +123,14 @@ impl Message {
         taken
     }
     /// CBOR that was checked.
-    fn checked(bytes: Bytes, kept: Vec<cbor::Kept>, checked: Checked) -> Message {
+    fn checked(bytes: Bytes, kept: Vec<cbor::Kept>, checked: Option<Checked>) -> Message {
         let (bytes, pieces) = if kept.is_empty() {
             (bytes, None)
         } else {
             (Bytes::new(), Some(Arc::new(Pieces::new(bytes, kept))))
         };
         Message {
-            checked: Some(checked),
+            checked,
             pieces,
             ..Message::from_wire(bytes, Format::cbor())
         }
@@ -153,16 +152,16 @@ impl Json {
             && writer.check_size(0).is_ok()
             // a type that writes itself may write a key twice
             && (!writer.has_map || json::scan(&writer.out, Budget::unlimited()).is_ok());
-        let checked = Checked {
-            count: limits.values_max - writer.budget.values_left(),
-            size: writer.size(),
-        };
+        let count = limits.values_max - writer.budget.values_left();
+        let checked = Checked::new(count, writer.size());
         let out = writer.out;
-        if is_good {
-            return Some(Json { out, checked });
+        match checked {
+            Some(checked) if is_good => Some(Json { out, checked }),
+            _ => {
+                give_back(out);
+                None
+            }
         }
-        give_back(out);
-        None
     }
     fn lend<R>(self, take: impl FnOnce(Encoded<'_>) -> R) -> R {
         if self.out.capacity() > SCRATCH_MAX {
@@ -172,7 +171,7 @@ impl Json {
                 ..message
             }));
         }
-        let taken = take(Encoded::lent(&self.out, &JSON, self.checked));
+        let taken = take(Encoded::lent(&self.out, &JSON, Some(self.checked)));
         give_back(self.out);
         taken
     }
@@ -193,7 +192,7 @@ pub enum Encoded<'a> {
 pub struct Lent<'a> {
     bytes: &'a [u8],
     format: &'a Format,
-    checked: Checked,
+    checked: Option<Checked>,
 }
 
 impl From<Message> for Encoded<'_> {
@@ -203,7 +202,7 @@ impl From<Message> for Encoded<'_> {
 }
 
 impl<'a> Encoded<'a> {
-    fn lent(bytes: &'a [u8], format: &'a Format, checked: Checked) -> Self {
+    fn lent(bytes: &'a [u8], format: &'a Format, checked: Option<Checked>) -> Self {
         Encoded::Lent(Lent {
             bytes,
             format,
@@ -214,7 +213,7 @@ impl<'a> Encoded<'a> {
     /// Its bytes, their format, and how long it is in CBOR. `None`: it was not checked, or its bytes are not in one place.
     pub(crate) fn checked(&self) -> Option<(&[u8], &Format, usize)> {
         match self {
-            Encoded::Lent(lent) => Some((lent.bytes, lent.format, lent.checked.size)),
+            Encoded::Lent(lent) => Some((lent.bytes, lent.format, lent.checked?.size as usize)),
             Encoded::Whole(message) if message.pieces.is_none() => {
                 Some((&message.bytes, &message.format, message.size()?))
             }
@@ -228,7 +227,7 @@ impl<'a> Encoded<'a> {
             Encoded::Lent(lent) => {
                 let bytes = Bytes::copy_from_slice(lent.bytes);
                 Message {
-                    checked: Some(lent.checked),
+                    checked: lent.checked,
                     ..Message::from_wire(bytes, lent.format.clone())
                 }
             }
