@@ -1,19 +1,18 @@
 //! A link: one task that reads, hands on whole batches and judges silence, and writes what the peer's cell has ready.
 
 use std::{
-    future::poll_fn,
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
 use tokio::{
     io::{ReadHalf, WriteHalf},
     sync::mpsc,
+    task::yield_now,
     time::{Instant, sleep_until},
 };
 
@@ -26,7 +25,7 @@ use super::{
     links::LinkHandle,
     renew::{self, Measure},
     shared::{Shared, clean},
-    stream::{Outgoing, flush, read_batch},
+    stream::{Outgoing, flush, pause, read_batch},
     transport::Stream,
 };
 use crate::proto::{
@@ -43,6 +42,8 @@ use crate::proto::{
 const WRITE_BYTES: usize = 64 << 10;
 /// What is read at most before the writer has its turn, about.
 const FLOOD_BYTES: usize = 64 << 10;
+/// What is written at most before the reader and all other tasks have theirs, about.
+const TURN_BYTES: usize = 256 << 10;
 
 /// Runs the link until it ends. The session has ended when this returns.
 pub(super) async fn run<P: NodePorts>(
@@ -381,19 +382,6 @@ impl<P: NodePorts> Reader<'_, P> {
     }
 }
 
-/// Lets the rest of the task run once.
-async fn pause() {
-    let mut paused = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut paused, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 struct Writer<'a, P: NodePorts> {
     shared: &'a Arc<Shared<P>>,
     handle: &'a Arc<LinkHandle>,
@@ -428,6 +416,7 @@ impl<P: NodePorts> Writer<'_, P> {
         let cell = &self.handle.cell;
         // what it was woken for by now goes out first thing
         let _ = pin!(cell.writer.notified()).enable();
+        let mut turn = 0;
         loop {
             let now = self.shared.clock.now();
             let (transmit, due, flushed) = {
@@ -450,21 +439,30 @@ impl<P: NodePorts> Writer<'_, P> {
             }
             if !output.bytes.is_empty() {
                 match output.write(stream, patience).await {
-                    Ok(count) => self.shared.counters.bytes_out.add(count as u64),
+                    Ok(count) => {
+                        self.shared.counters.bytes_out.add(count as u64);
+                        turn += count;
+                    }
                     Err(error) => return CloseReason::Transport(error.to_string()),
                 }
                 if output.bytes.capacity() > 4 * WRITE_BYTES {
                     // a frame that was larger than most
                     output.bytes.shrink();
                 }
-                if transmit.more {
-                    continue;
-                }
-                if let Err(error) = flush(stream, patience).await {
+                if !transmit.more
+                    && let Err(error) = flush(stream, patience).await
+                {
                     return CloseReason::Transport(error.to_string());
+                }
+                if turn >= TURN_BYTES {
+                    // A socket that takes everything would keep the thread for as long as there is room in the window: an
+                    // answer that came meanwhile is not read, and who waits for it does not run.
+                    turn = 0;
+                    yield_now().await;
                 }
                 continue;
             }
+            turn = 0;
             if flushed && self.handle.is_flushing() {
                 return CloseReason::Shutdown;
             }
