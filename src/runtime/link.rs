@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     NodePorts, Watch,
-    cells::{fire, join},
+    cells::{PeerCell, fire, join},
     connection::{Command, End, Io, ended},
     driver::{Event, LATE},
     events::NodeEvent,
@@ -43,6 +43,11 @@ use crate::proto::{
 const WRITE_BYTES: usize = 64 << 10;
 /// What is read at most before the writer has its turn, about.
 const FLOOD_BYTES: usize = 64 << 10;
+/// Calls and monitors that end before the writer has its turn, about: what their tasks send next is on its way while the
+/// rest is handed on, so that both sides of many calls work at the same time, and not by turns.
+const WOKEN_MAX: usize = 32;
+/// How often other tasks go first while they send more.
+const PAUSES_MAX: usize = 4;
 
 /// Runs the link until it ends. The session has ended when this returns.
 pub(super) async fn run<P: NodePorts>(
@@ -79,7 +84,10 @@ pub(super) async fn run<P: NodePorts>(
         shared,
         handle: &handle,
         session,
-        reactions: Reactions::default(),
+        reactions: Reactions {
+            woken_max: WOKEN_MAX,
+            ..Reactions::default()
+        },
         generation,
         stalled: Duration::ZERO,
         answered: false,
@@ -154,6 +162,21 @@ impl<P: NodePorts> Reader<'_, P> {
         let tick = self.shared.limits.link_timeout / 4;
         let mut timer = pin!(sleep_until(Instant::now() + tick));
         loop {
+            if std::mem::take(&mut self.reactions.woken) > 1 {
+                // first the tasks that were woken, then the writer with what they sent, then the rest
+                self.fresh.store(false, Ordering::Relaxed);
+                settle(&self.handle.cell).await;
+                self.fresh.store(true, Ordering::Relaxed);
+                if self.reactions.more {
+                    pause().await;
+                }
+            }
+            if self.reactions.more {
+                if let Err(reason) = self.take(input) {
+                    return reason;
+                }
+                continue;
+            }
             let done = tokio::select! {
                 biased;
                 // before any judgement: what has come counts, however late it is looked at
@@ -394,6 +417,18 @@ async fn pause() {
     .await;
 }
 
+/// Lets other tasks run as long as they send more, a few times at most.
+async fn settle(cell: &PeerCell) {
+    let mut seen = cell.commands();
+    for _ in 0..PAUSES_MAX {
+        pause().await;
+        let now = cell.commands();
+        if std::mem::replace(&mut seen, now) == now {
+            return;
+        }
+    }
+}
+
 struct Writer<'a, P: NodePorts> {
     shared: &'a Arc<Shared<P>>,
     handle: &'a Arc<LinkHandle>,
@@ -474,7 +509,7 @@ impl<P: NodePorts> Writer<'_, P> {
                     // answers what was just read goes at once: a turn more, which may wake another thread, is a large part of
                     // a round trip.
                     if !self.fresh.swap(false, Ordering::Relaxed) {
-                        pause().await;
+                        settle(cell).await;
                     }
                 }
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}

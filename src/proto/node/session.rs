@@ -105,7 +105,8 @@ impl<P: Ports> Session<P> {
         }
     }
 
-    /// Takes all complete frames out of `data` (what is left is the beginning of the next one).
+    /// Takes the complete frames out of `data`, all or a portion ([`Reactions::woken_max`]). What is left is the beginning of
+    /// the next one.
     ///
     /// # Errors
     /// The peer closed, or broke the protocol: close the link with that. What came before has been handed on.
@@ -116,6 +117,7 @@ impl<P: Ports> Session<P> {
         ports: &P,
         out: &mut Reactions,
     ) -> Result<(), CloseReason> {
+        out.begin();
         let came = !data.is_empty() | self.direct.take_came();
         let done = self.done;
         self.heard = self.heard.max(now.mono);
@@ -130,6 +132,9 @@ impl<P: Ports> Session<P> {
         let result = loop {
             if let Err(reason) = std::mem::replace(&mut begun, Ok(())) {
                 break Err(reason);
+            }
+            if cx.out.is_portion(at, data.len()) {
+                break Ok(());
             }
             let rest = data.get(at..).unwrap_or_default();
             let inner = match frame::peek(rest, self.limits.frame_bytes_max) {
@@ -324,7 +329,8 @@ impl<P: Ports> Session<P> {
             Frame::Down { port, reason } => {
                 let port = port_name(port)?;
                 let reason = self.reason(reason)?;
-                frames.push(PeerFrame::Down { port, reason });
+                cx.out.woken += 1;
+                cx.out.frames.push(PeerFrame::Down { port, reason });
             }
             Frame::Renew(_) if !self.params.renew => {
                 return Err(FrameError::UnknownKind(frame.kind()).into());

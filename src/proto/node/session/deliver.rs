@@ -146,7 +146,7 @@ impl<P: Ports> Session<P> {
                 }
             }
             Target::Port(port) => match cx.ports.deliver(&port, self.params.link, &mut batch) {
-                Delivery::Done => {}
+                Delivery::Done => cx.out.woken += usize::from(cx.ports.is_reply(&port)),
                 Delivery::Dead => {
                     let lost = batch.len() as u64;
                     self.lose(name, lost, "the port is dead".into(), cx);

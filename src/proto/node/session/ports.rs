@@ -107,4 +107,26 @@ pub struct Reactions {
     pub refused: Vec<Denial>,
     /// How often something was refused to it.
     pub denied: u64,
+    /// Tasks of this node that wait no more: replies to calls, and monitors that fire.
+    pub woken: usize,
+    /// After so many of them the rest of what came is left for the next call, where more than a quarter of it was taken.
+    /// 0: all of it is taken.
+    pub woken_max: usize,
+    /// A portion was taken, and complete frames may be left.
+    pub more: bool,
+}
+
+impl Reactions {
+    /// What is read begins to be taken.
+    pub(super) fn begin(&mut self) {
+        self.more = false;
+        self.woken = 0;
+    }
+
+    /// Whether that is enough for now, with so many bytes taken of all.
+    pub(super) fn is_portion(&mut self, taken: usize, all: usize) -> bool {
+        self.more =
+            self.woken_max > 0 && self.woken >= self.woken_max && (all / 4..all).contains(&taken);
+        self.more
+    }
 }
