@@ -1,33 +1,33 @@
 //! A link: one task that reads, hands on whole batches and judges silence, and writes what the peer's cell has ready.
 
 use std::{
-    future::poll_fn,
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
 use tokio::{
-    io::{ReadHalf, WriteHalf},
+    io::ReadHalf,
     sync::mpsc,
     time::{Instant, sleep_until},
 };
 
 use super::{
     NodePorts, Watch,
-    cells::{PeerCell, fire, join},
+    cells::{fire, join},
     connection::{Command, End, Io, ended},
     driver::{Event, LATE},
     events::NodeEvent,
     links::LinkHandle,
     renew::{self, Measure},
     shared::{Shared, clean},
-    stream::{Outgoing, flush, read_batch},
+    stream::read_batch,
     transport::Stream,
+    turns::{pause, settle},
+    writer::Writer,
 };
 use crate::proto::{
     close::CloseReason,
@@ -39,15 +39,11 @@ use crate::proto::{
     },
 };
 
-/// What is transmitted in one write, about.
-const WRITE_BYTES: usize = 64 << 10;
 /// What is read at most before the writer has its turn, about.
 const FLOOD_BYTES: usize = 64 << 10;
 /// Calls and monitors that end before the writer has its turn, about: what their tasks send next is on its way while the
 /// rest is handed on, so that both sides of many calls work at the same time, and not by turns.
-const WOKEN_MAX: usize = 32;
-/// How often other tasks go first while they send more.
-const PAUSES_MAX: usize = 4;
+const WOKEN_MAX: usize = 16;
 
 /// Runs the link until it ends. The session has ended when this returns.
 pub(super) async fn run<P: NodePorts>(
@@ -109,12 +105,16 @@ pub(super) async fn run<P: NodePorts>(
         tokio::select! {
             biased;
             command = commands.recv() => match command {
-                Some(Command::Close { reason, stopped }) => break End { reason, stopped },
+                Some(Command::Close { reason, stopped }) => {
+                    break reader.finish(&mut io.input, End { reason, stopped });
+                }
                 Some(Command::Activate { .. }) => continue,
                 None => break CloseReason::Shutdown.into(),
             },
             reason = reader.run(&mut io.read, &mut io.input) => break reason.into(),
-            reason = writer.run(&mut io.write, &mut io.output) => break reason.into(),
+            reason = writer.run(&mut io.write, &mut io.output) => {
+                break reader.finish(&mut io.input, reason.into());
+            }
         }
     };
     // an orderly end; what is kept here has not reached its port, and goes with the link
@@ -275,6 +275,19 @@ impl<P: NodePorts> Reader<'_, P> {
         taken
     }
 
+    /// The link ends while a part of what was read is left: that has come, and counts.
+    fn finish(&mut self, input: &mut bytes::BytesMut, end: End) -> End {
+        if !std::mem::take(&mut self.reactions.more) {
+            return end;
+        }
+        self.reactions.woken_max = 0;
+        match self.take(input) {
+            // the peer has said why
+            Err(reason) if matches!(end.reason, CloseReason::Transport(_)) => reason.into(),
+            _ => end,
+        }
+    }
+
     /// There is room for held messages, or too much waits to be written.
     fn room(&mut self) -> Result<(), CloseReason> {
         if self.handle.is_overrun() {
@@ -401,119 +414,5 @@ impl<P: NodePorts> Reader<'_, P> {
         wake.writer |= self.handle.is_flushing();
         self.shared.wake(cell, node, wake);
         close.map_or(handed, Err)
-    }
-}
-
-/// Lets the rest of the task run once.
-async fn pause() {
-    let mut paused = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut paused, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Lets other tasks run as long as they send more, a few times at most.
-async fn settle(cell: &PeerCell) {
-    let mut seen = cell.commands();
-    for _ in 0..PAUSES_MAX {
-        pause().await;
-        let now = cell.commands();
-        if std::mem::replace(&mut seen, now) == now {
-            return;
-        }
-    }
-}
-
-struct Writer<'a, P: NodePorts> {
-    shared: &'a Arc<Shared<P>>,
-    handle: &'a Arc<LinkHandle>,
-    /// As in [`Reader`].
-    fresh: &'a AtomicBool,
-}
-
-impl<P: NodePorts> Writer<'_, P> {
-    /// Messages that cannot go over this link at all: a loss like any other (P2). `Err`: the link cannot go on.
-    fn lost(&self) -> Result<(), CloseReason> {
-        let cell = &self.handle.cell;
-        let node = &self.handle.facts.node;
-        let lost = cell.lock().peer.take_lost();
-        fire(lost.fired);
-        for port in lost.settle {
-            let Some(link) = lost.link else { continue };
-            let wake = cell.lock().peer.settle(link, &port);
-            self.shared.wake(cell, node, wake);
-            let reason = "it is too large for the peer, or its format cannot carry it";
-            self.shared
-                .lost(PortId::new(node.clone(), port), 1, reason.to_owned());
-        }
-        lost.close.map_or(Ok(()), Err)
-    }
-
-    async fn run(
-        &self,
-        stream: &mut WriteHalf<Box<dyn Stream>>,
-        output: &mut Outgoing,
-    ) -> CloseReason {
-        let patience = self.shared.limits.link_timeout;
-        let cell = &self.handle.cell;
-        loop {
-            let now = self.shared.clock.now();
-            let (transmit, due, flushed) = {
-                let peer = &mut cell.lock().peer;
-                let transmit = peer.transmit(&mut output.bytes, WRITE_BYTES, now);
-                (transmit, peer.poll_timeout(), peer.is_flushed())
-            };
-            if transmit.room {
-                cell.room.notify_waiters();
-            }
-            if transmit.lost
-                && let Err(reason) = self.lost()
-            {
-                return reason;
-            }
-            if transmit.db_room
-                && let Some(db) = &self.shared.db
-            {
-                db.room(self.handle.facts.link);
-            }
-            if !output.bytes.is_empty() {
-                match output.write(stream, patience).await {
-                    Ok(count) => self.shared.counters.bytes_out.add(count as u64),
-                    Err(error) => return CloseReason::Transport(error.to_string()),
-                }
-                if output.bytes.capacity() > 4 * WRITE_BYTES {
-                    // a frame that was larger than most
-                    output.bytes.shrink();
-                }
-                if transmit.more {
-                    continue;
-                }
-                if let Err(error) = flush(stream, patience).await {
-                    return CloseReason::Transport(error.to_string());
-                }
-                continue;
-            }
-            if flushed && self.handle.is_flushing() {
-                return CloseReason::Shutdown;
-            }
-            output.rest(now.mono, patience / 4);
-            let until = due.map(|mono| self.shared.clock.instant(mono));
-            tokio::select! {
-                () = cell.writer.notified() => {
-                    // Senders that are ready to run add to what is written: a write a message costs forty times as much. What
-                    // answers what was just read goes at once: a turn more, which may wake another thread, is a large part of
-                    // a round trip.
-                    if !self.fresh.swap(false, Ordering::Relaxed) {
-                        settle(cell).await;
-                    }
-                }
-                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
-            }
-        }
     }
 }

@@ -32,7 +32,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Stage {
     credentials: Credentials,
     secret: bool,
-    threads: Option<u16>,
+    threads: u16,
     /// How often each rate is measured.
     pub(super) rounds: u32,
     /// How long each row measures.
@@ -42,19 +42,19 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn set(args: &Args, out: Output) -> Outcome<Stage> {
+    pub(super) fn set(args: &Args, threads: u16, out: Output) -> Outcome<Stage> {
         let dir = TempDir::new("bench")?;
         let others: Vec<String> = (0..OTHERS).map(other_id).collect();
         let mut nodes = vec![SERVER, CLIENT];
         nodes.extend(others.iter().map(String::as_str));
         let (credentials, _) = Credentials::create(dir.path(), args.secret, CLUSTER, &nodes)?;
         if !out.is_json() {
-            out.data(heading(), &serde_json::Value::Null);
+            out.data(heading(threads), &serde_json::Value::Null);
         }
         Ok(Stage {
             credentials,
             secret: args.secret,
-            threads: args.threads,
+            threads,
             rounds: args.rounds,
             time: args.time,
             out,
@@ -63,7 +63,7 @@ impl Stage {
     }
 
     pub(super) fn tell(&self, line: &Line) {
-        self.out.data(line.text(), &line.json());
+        self.out.data(line.text(), &line.json(self.threads));
     }
 
     /// How long one round of a rate takes.
@@ -78,9 +78,7 @@ impl Stage {
         args.extend(["--dir".into(), self.dir.path().display().to_string()]);
         args.extend(["--format".into(), format.into()]);
         args.extend(self.secret.then(|| "--secret".into()));
-        if let Some(threads) = self.threads {
-            args.extend(["--threads".into(), threads.to_string()]);
-        }
+        args.extend(["--threads".into(), self.threads.to_string()]);
         args
     }
 

@@ -26,13 +26,11 @@ use crate::proto::{
         reassembly::Reassembly,
     },
     message::{Batch, Message, Reason},
-    policy::{Denial, PeerPolicy},
+    policy::PeerPolicy,
 };
 
 /// What a frame adds to its payload at most: kind, fields and names.
 const HEAD_BYTES_MAX: usize = 1 + 4 + 2 * 256;
-/// How many refusals one batch tells.
-const REFUSALS_TOLD_MAX: usize = 8;
 /// The longest body of a RENEW: a certificate, and those of a few CAs above it.
 pub const RENEW_BYTES_MAX: usize = 16 << 10;
 /// How many of them one batch may bring.
@@ -481,14 +479,6 @@ impl<P: Ports> Session<P> {
 fn port_name(name: &str) -> Result<PortName, CloseReason> {
     name.parse()
         .map_err(|error| CloseReason::Protocol(format!("a bad name: {error}")))
-}
-
-/// Notes a refusal, to be counted and audited.
-fn refused<P>(cx: &mut Cx<'_, P>, denial: Denial) {
-    cx.out.denied += 1;
-    if cx.out.refused.len() < REFUSALS_TOLD_MAX {
-        cx.out.refused.push(denial);
-    }
 }
 
 /// Bytes of a SEND before its payload.

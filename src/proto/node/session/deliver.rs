@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Cx, Delivery, Ports, Session, port_name, refused, send_head};
+use super::{Cx, Delivery, Ports, Session, permit::refused, port_name, send_head};
 use crate::proto::{
     close::CloseReason,
     id::PortName,
