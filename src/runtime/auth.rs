@@ -169,6 +169,8 @@ pub struct Established {
     pub generations: (u64, u64),
     /// Whether this side opened the connection.
     pub initiator: bool,
+    /// What is to be said before anything else; see [`prove`].
+    pub(super) unsaid: Vec<u8>,
 }
 
 impl fmt::Debug for Established {
@@ -266,9 +268,21 @@ pub async fn authenticate(
     local: &AuthConfig,
     expect: Option<&NodeId>,
 ) -> Result<Established, AuthError> {
+    prove(connection, role, local, expect, true).await
+}
+
+/// As [`authenticate`]. `say_all`: also the last word of an initiator, READY. Else it is left to the caller, who has more to say
+/// at once, perhaps: what goes in one write takes the peer one turn.
+pub(super) async fn prove(
+    connection: Connection,
+    role: Role,
+    local: &AuthConfig,
+    expect: Option<&NodeId>,
+    say_all: bool,
+) -> Result<Established, AuthError> {
     let peer_addr = connection.peer_addr.clone();
     let mut node = connection.certified.clone();
-    let run = run(connection, role, local, expect, &mut node);
+    let run = run(connection, role, local, expect, say_all, &mut node);
     let ended = match tokio::time::timeout(local.timeout, run).await {
         Ok(ended) => ended,
         Err(_) => Err(AuthFailure::Timeout(local.timeout)),
@@ -285,6 +299,7 @@ async fn run(
     role: Role,
     local: &AuthConfig,
     expect: Option<&NodeId>,
+    say_all: bool,
     node: &mut Option<NodeId>,
 ) -> Result<Established, AuthFailure> {
     let Connection {
@@ -322,6 +337,7 @@ async fn run(
     let secrets = secrets.as_deref();
     let binding = Binding::new(&channel, role, &local.cluster);
     let failed = |e| io_failure(e, role);
+    let mut unsaid = Vec::new();
     let agreed = match role {
         Role::Initiator => {
             let current = secrets.map(Secrets::current);
@@ -333,7 +349,11 @@ async fn run(
             local.check(state.peer(), proof)?;
             local.learn(state.peer().node.clone(), proof).await?;
             let (agreed, ready) = state.finish();
-            write(&mut stream, &ready).await.map_err(failed)?;
+            if say_all {
+                write(&mut stream, &ready).await.map_err(failed)?;
+            } else {
+                unsaid.extend(ready);
+            }
             agreed
         }
         Role::Responder => {
@@ -384,6 +404,7 @@ async fn run(
         binding,
         generations,
         initiator: role == Role::Initiator,
+        unsaid,
     })
 }
 

@@ -37,6 +37,8 @@ pub(super) enum Command {
         /// The link.
         handle: Arc<LinkHandle>,
     },
+    /// It is not the link, or not yet: what was left to be said of the handshake is to be said.
+    Greet,
     /// It ends.
     Close {
         /// Why; told to the peer where it is for it.
@@ -48,7 +50,7 @@ pub(super) enum Command {
 
 /// How long the end of a connection may take: the last words, and the peer's.
 const END_TIME: Duration = Duration::from_secs(1);
-/// Commands that wait: at most an activation and two or three ends.
+/// Commands that wait: at most a greeting, an activation and two or three ends.
 const COMMANDS_MAX: usize = 8;
 
 /// The two halves of the stream, and what was read or is to be written.
@@ -74,13 +76,15 @@ impl From<CloseReason> for End {
     }
 }
 
-/// Starts the task of a connection, and tells the driver of it. The task ends when the connection does.
-pub(super) fn start<P: NodePorts>(
+/// Tells the driver of a connection. What comes back with it is its life, to be run to its end.
+pub(super) fn begin<P: NodePorts>(
     shared: &Arc<Shared<P>>,
-    established: Established,
+    mut established: Established,
     addr: String,
     origin: Origin,
-) -> (Arc<Facts>, JoinHandle<()>) {
+) -> (Arc<Facts>, impl Future<Output = ()> + Send + use<P>) {
+    let mut output = Outgoing::default();
+    output.bytes.bytes().append(&mut established.unsaid);
     let (facts, stream) = Facts::new(shared.next_link(), established, addr, origin);
     let facts = Arc::new(facts);
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
@@ -88,14 +92,26 @@ pub(super) fn start<P: NodePorts>(
         facts: facts.clone(),
         commands,
     });
-    let task = run(shared.clone(), facts.clone(), stream, inbox);
-    (facts, tokio::spawn(task))
+    let life = run(shared.clone(), facts.clone(), stream, output, inbox);
+    (facts, life)
+}
+
+/// As [`begin`], with a task of its own.
+pub(super) fn start<P: NodePorts>(
+    shared: &Arc<Shared<P>>,
+    established: Established,
+    addr: String,
+    origin: Origin,
+) -> (Arc<Facts>, JoinHandle<()>) {
+    let (facts, life) = begin(shared, established, addr, origin);
+    (facts, tokio::spawn(life))
 }
 
 async fn run<P: NodePorts>(
     shared: Arc<Shared<P>>,
     facts: Arc<Facts>,
     stream: Box<dyn Stream>,
+    output: Outgoing,
     mut commands: mpsc::Receiver<Command>,
 ) {
     // its life is what a shutdown waits for
@@ -105,7 +121,7 @@ async fn run<P: NodePorts>(
         read,
         write,
         input: BytesMut::new(),
-        output: Outgoing::default(),
+        output,
     };
     let end = match wait(&shared, &facts, &mut io, &mut commands).await {
         Ok(handle) => link::run(&shared, handle, &mut io, &mut commands).await,
@@ -132,8 +148,10 @@ async fn wait<P: NodePorts>(
 ) -> Result<Arc<LinkHandle>, End> {
     let patience = shared.limits.link_timeout;
     let mut activated = false;
+    // where this node decides, READY, ACTIVATE and the first messages go in one write
+    let mut held = !io.output.bytes.is_empty();
     loop {
-        let answers = !io.output.bytes.is_empty();
+        let answers = !held && !io.output.bytes.is_empty();
         let mut nobody = ();
         let answer = async {
             io.output.write(&mut io.write, patience).await?;
@@ -148,6 +166,7 @@ async fn wait<P: NodePorts>(
                     }
                     return Ok(handle);
                 }
+                Some(Command::Greet) => held = false,
                 Some(Command::Close { reason, stopped }) => return Err(End { reason, stopped }),
                 None => return Err(CloseReason::Shutdown.into()),
             },

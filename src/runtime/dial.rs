@@ -6,7 +6,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     Directory, NodePorts,
-    auth::{AuthError, AuthFailure, Established, HandshakeError, Role, authenticate},
+    auth::{AuthError, AuthFailure, Established, HandshakeError, Role, prove},
     connection,
     driver::Event,
     links::Origin,
@@ -27,7 +27,7 @@ pub(super) enum DialError {
     Auth(#[from] AuthError),
 }
 
-/// One attempt at one address.
+/// One attempt at one address. What comes of it has its READY still to say, as a connection does.
 pub(super) async fn attempt<P: NodePorts>(
     shared: &Shared<P>,
     addr: &str,
@@ -37,7 +37,7 @@ pub(super) async fn attempt<P: NodePorts>(
     shared.counters.dialled.add(1);
     let work = async {
         let connection = shared.transport.dial(addr, expect).await?;
-        let proved = authenticate(connection, Role::Initiator, &shared.auth, expect).await?;
+        let proved = prove(connection, Role::Initiator, &shared.auth, expect, false).await?;
         Ok::<_, DialError>(proved)
     };
     let done = shared.gate.computing(work).await;
@@ -91,41 +91,53 @@ impl<P: NodePorts> Dials<P> {
         let shared = self.shared.clone();
         let untried = self.untried.clone();
         let directory = self.directory.clone();
-        let stage = shared.stage.subscribe();
-        tokio::spawn(until_ending(stage, async move {
-            let mut links = shared.links.watch();
-            let search = Search {
-                shared: &shared,
-                node: &node,
-                directory,
-                tried: Vec::new(),
-                failures: Vec::new(),
+        let mut stage = shared.stage.subscribe();
+        tokio::spawn(async move {
+            let search = async {
+                let mut links = shared.links.watch();
+                let search = Search {
+                    shared: &shared,
+                    node: &node,
+                    directory,
+                    tried: Vec::new(),
+                    failures: Vec::new(),
+                };
+                tokio::select! {
+                    biased;
+                    // it has come to us, or by a seed
+                    _ = links.wait_for(|links| links.contains_key(&node)) => Err(CloseReason::Duplicate),
+                    found = search.run(untried) => found,
+                }
             };
-            let found = tokio::select! {
-                biased;
-                // it has come to us, or by a seed
-                _ = links.wait_for(|links| links.contains_key(&node)) => Err(CloseReason::Duplicate),
-                found = search.run(untried) => found,
-            };
-            if let Err(reason) = found {
-                shared.tell_driver(Event::DialFailed(node, reason));
+            // in a box, so that the task of a link is not as large as a handshake
+            match Box::pin(until_ending(&mut stage, search)).await {
+                Some(Ok((established, addr))) => {
+                    connection::begin(&shared, established, addr, Origin::Dialled)
+                        .1
+                        .await;
+                }
+                Some(Err(reason)) => shared.tell_driver(Event::DialFailed(node, reason)),
+                None => {}
             }
-        }));
+        });
     }
 }
 
 /// Runs until it is done or no link may be made any more. A shutdown waits for links that are being made where something
 /// waits for them.
-pub(super) async fn until_ending(
-    mut stage: watch::Receiver<Stage>,
-    work: impl Future<Output = ()>,
-) {
+pub(super) async fn until_ending<T>(
+    stage: &mut watch::Receiver<Stage>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     tokio::select! {
         biased;
-        _ = stage.wait_for(|stage| *stage >= Stage::Ending) => {}
-        () = work => {}
+        _ = stage.wait_for(|stage| *stage >= Stage::Ending) => None,
+        done = work => Some(done),
     }
 }
+
+/// A connection to the node that was searched for, and its address.
+type Found = (Established, String);
 
 /// The search for one node: at the addresses it is known by, then at those that the directory has.
 struct Search<'a, P> {
@@ -137,30 +149,27 @@ struct Search<'a, P> {
 }
 
 impl<P: NodePorts> Search<'_, P> {
-    async fn run(mut self, mut untried: watch::Receiver<usize>) -> Result<(), CloseReason> {
+    async fn run(mut self, mut untried: watch::Receiver<usize>) -> Result<Found, CloseReason> {
         let just_started = *untried.borrow() > 0;
-        if self.round().await {
-            return Ok(());
+        if let Some(found) = self.round().await {
+            return Ok(found);
         }
         if just_started && self.tried.is_empty() {
             // it may be one of the seeds, or one of these may know it; an error says that the mesh is gone
             let _ = untried.wait_for(|untried| *untried == 0).await;
-            if self.round().await {
-                return Ok(());
+            if let Some(found) = self.round().await {
+                return Ok(found);
             }
         }
         Err(CloseReason::Transport(self.text()))
     }
 
-    /// Whether it was found.
-    async fn round(&mut self) -> bool {
+    async fn round(&mut self) -> Option<Found> {
         let known = self.shared.addresses(self.node);
-        if self.at(known, false).await {
-            return true;
+        if let Some(found) = self.at(known, false).await {
+            return Some(found);
         }
-        let Some(directory) = self.directory.clone() else {
-            return false;
-        };
+        let directory = self.directory.clone()?;
         let limit = self.shared.limits.connect_timeout;
         match timeout(limit, directory.lookup(self.node)).await {
             Ok(mut found) => {
@@ -170,14 +179,13 @@ impl<P: NodePorts> Search<'_, P> {
             Err(_) => {
                 let text = format!("the db did not say within {limit:?} where it is");
                 self.failures.push(text);
-                false
+                None
             }
         }
     }
 
-    /// Tries those that were not tried before; whether one of them is the node's. What was looked up is remembered only
-    /// when it proved right.
-    async fn at(&mut self, addrs: Vec<String>, looked_up: bool) -> bool {
+    /// Tries those that were not tried before. What was looked up is remembered only when it proved right.
+    async fn at(&mut self, addrs: Vec<String>, looked_up: bool) -> Option<Found> {
         for addr in addrs {
             if self.tried.contains(&addr) {
                 continue;
@@ -189,13 +197,12 @@ impl<P: NodePorts> Search<'_, P> {
                     if looked_up {
                         self.shared.learn(self.node, &addr);
                     }
-                    connection::start(self.shared, established, addr, Origin::Dialled);
-                    return true;
+                    return Some((established, addr));
                 }
                 Err(error) => self.failures.push(Chain(&error).to_string()),
             }
         }
-        false
+        None
     }
 
     fn text(&self) -> String {

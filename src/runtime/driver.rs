@@ -70,6 +70,8 @@ pub(super) struct Driver<P> {
     connections: HashMap<LinkId, Connection>,
     dials: dial::Dials<P>,
     closing: Option<Closing>,
+    /// A connection that has just come, and has something left to say of its handshake.
+    ungreeted: Option<LinkId>,
     /// Time in which this process did not run is not held against others.
     stalled: Duration,
 }
@@ -112,6 +114,7 @@ impl<P: NodePorts> Driver<P> {
             connections: HashMap::new(),
             dials,
             closing: None,
+            ungreeted: None,
             stalled: Duration::ZERO,
         }
     }
@@ -126,6 +129,7 @@ impl<P: NodePorts> Driver<P> {
     pub(super) async fn run(mut self) {
         loop {
             self.drain().await;
+            self.greet();
             if self.is_flushed() {
                 self.stop();
                 continue;
@@ -150,6 +154,17 @@ impl<P: NodePorts> Driver<P> {
                     self.handle_time(at);
                 }
             }
+        }
+    }
+
+    /// What did not become the link at once says the rest of its handshake; else that goes along with what comes first.
+    fn greet(&mut self) {
+        if let Some(link) = self.ungreeted.take()
+            && let Some(connection) = self.connections.get(&link)
+            && connection.up.is_none()
+        {
+            // never full: it is the first command, unless there was an end
+            let _ = connection.commands.try_send(Command::Greet);
         }
     }
 
@@ -188,12 +203,14 @@ impl<P: NodePorts> Driver<P> {
                     identity: facts.identity,
                     dialed: facts.dialed,
                 };
+                let candidate_is_ours = facts.initiator;
                 let connection = Connection {
                     facts,
                     commands,
                     up: None,
                     ended: false,
                 };
+                self.ungreeted = candidate_is_ours.then_some(candidate.link);
                 self.connections.insert(candidate.link, connection);
                 self.peers.handle_candidate(candidate, now);
             }

@@ -105,10 +105,7 @@ pub(super) async fn run<P: NodePorts>(
         tokio::select! {
             biased;
             command = commands.recv() => match command {
-                Some(Command::Close { reason, stopped }) => {
-                    break reader.finish(&mut io.input, End { reason, stopped });
-                }
-                Some(Command::Activate { .. }) => continue,
+
                 None => break CloseReason::Shutdown.into(),
             },
             reason = reader.run(&mut io.read, &mut io.input) => break reason.into(),
@@ -416,3 +413,110 @@ impl<P: NodePorts> Reader<'_, P> {
         close.map_or(handed, Err)
     }
 }
+<<<<<<< HEAD
+=======
+
+/// Lets the rest of the task run once.
+async fn pause() {
+    let mut paused = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut paused, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+struct Writer<'a, P: NodePorts> {
+    shared: &'a Arc<Shared<P>>,
+    handle: &'a Arc<LinkHandle>,
+    /// As in [`Reader`].
+    fresh: &'a AtomicBool,
+}
+
+impl<P: NodePorts> Writer<'_, P> {
+    /// Messages that cannot go over this link at all: a loss like any other (P2). `Err`: the link cannot go on.
+    fn lost(&self) -> Result<(), CloseReason> {
+        let cell = &self.handle.cell;
+        let node = &self.handle.facts.node;
+        let lost = cell.lock().peer.take_lost();
+        fire(lost.fired);
+        for port in lost.settle {
+            let Some(link) = lost.link else { continue };
+            let wake = cell.lock().peer.settle(link, &port);
+            self.shared.wake(cell, node, wake);
+            let reason = "it is too large for the peer, or its format cannot carry it";
+            self.shared
+                .lost(PortId::new(node.clone(), port), 1, reason.to_owned());
+        }
+        lost.close.map_or(Ok(()), Err)
+    }
+
+    async fn run(
+        &self,
+        stream: &mut WriteHalf<Box<dyn Stream>>,
+        output: &mut Outgoing,
+    ) -> CloseReason {
+        let patience = self.shared.limits.link_timeout;
+        let cell = &self.handle.cell;
+        // what it was woken for by now goes out first thing
+        let _ = pin!(cell.writer.notified()).enable();
+        loop {
+            let now = self.shared.clock.now();
+            let (transmit, due, flushed) = {
+                let peer = &mut cell.lock().peer;
+                let transmit = peer.transmit(&mut output.bytes, WRITE_BYTES, now);
+                (transmit, peer.poll_timeout(), peer.is_flushed())
+            };
+            if transmit.room {
+                cell.room.notify_waiters();
+            }
+            if transmit.lost
+                && let Err(reason) = self.lost()
+            {
+                return reason;
+            }
+            if transmit.db_room
+                && let Some(db) = &self.shared.db
+            {
+                db.room(self.handle.facts.link);
+            }
+            if !output.bytes.is_empty() {
+                match output.write(stream, patience).await {
+                    Ok(count) => self.shared.counters.bytes_out.add(count as u64),
+                    Err(error) => return CloseReason::Transport(error.to_string()),
+                }
+                if output.bytes.capacity() > 4 * WRITE_BYTES {
+                    // a frame that was larger than most
+                    output.bytes.shrink();
+                }
+                if transmit.more {
+                    continue;
+                }
+                if let Err(error) = flush(stream, patience).await {
+                    return CloseReason::Transport(error.to_string());
+                }
+                continue;
+            }
+            if flushed && self.handle.is_flushing() {
+                return CloseReason::Shutdown;
+            }
+            output.rest(now.mono, patience / 4);
+            let until = due.map(|mono| self.shared.clock.instant(mono));
+            tokio::select! {
+                () = cell.writer.notified() => {
+                    // Senders that are ready to run add to what is written: a write a message costs forty times as much. What
+                    // answers what was just read goes at once: a turn more, which may wake another thread, is a large part of
+                    // a round trip.
+                    if !self.fresh.swap(false, Ordering::Relaxed) {
+                        pause().await;
+                    }
+                }
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
+            }
+        }
+    }
+}
+>>>>>>> main

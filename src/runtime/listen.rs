@@ -6,7 +6,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     NodePorts,
-    auth::{Role, authenticate},
+    auth::{Established, Role, authenticate},
     connection,
     dial::is_own_node,
     gate::{AddressKey, Pass},
@@ -67,10 +67,18 @@ fn admit<P: NodePorts>(shared: &Arc<Shared<P>>, incoming: Incoming) {
             let shared = shared.clone();
             let mut stage = shared.stage.subscribe();
             tokio::spawn(async move {
-                tokio::select! {
-                    biased;
-                    _ = stage.wait_for(|stage| *stage >= Stage::Closing) => {}
-                    () = prove(&shared, incoming, &key, pass) => {}
+                let proved = async {
+                    tokio::select! {
+                        biased;
+                        _ = stage.wait_for(|stage| *stage >= Stage::Closing) => None,
+                        proved = prove(&shared, incoming, &key, pass) => proved,
+                    }
+                };
+                // in a box, so that the task of a link is not as large as a handshake
+                if let Some((established, addr)) = Box::pin(proved).await {
+                    connection::begin(&shared, established, addr, Origin::Accepted)
+                        .1
+                        .await;
                 }
             });
         }
@@ -81,8 +89,13 @@ fn admit<P: NodePorts>(shared: &Arc<Shared<P>>, incoming: Incoming) {
     }
 }
 
-/// TLS and authentication, each within its time.
-async fn prove<P: NodePorts>(shared: &Arc<Shared<P>>, incoming: Incoming, key: &str, pass: Pass) {
+/// TLS and authentication, each within its time. Who it is, with the address, or nobody.
+async fn prove<P: NodePorts>(
+    shared: &Arc<Shared<P>>,
+    incoming: Incoming,
+    key: &str,
+    pass: Pass,
+) -> Option<(Established, String)> {
     let addr = incoming.peer_addr;
     let limit = shared.limits.tls_timeout;
     let secured = timeout(limit, shared.gate.computing(incoming.secure)).await;
@@ -99,14 +112,17 @@ async fn prove<P: NodePorts>(shared: &Arc<Shared<P>>, incoming: Incoming, key: &
     };
     let connection = match secured {
         Ok(connection) => connection,
-        Err(error) => return refuse(None, error.to_string()),
+        Err(error) => {
+            refuse(None, error.to_string());
+            return None;
+        }
     };
     let certified = connection.certified.clone();
     let proof = authenticate(connection, Role::Responder, &shared.auth, None);
     match shared.gate.computing(proof).await {
         Ok(established) => {
             drop(pass);
-            connection::start(shared, established, addr, Origin::Accepted);
+            return Some((established, addr));
         }
         // a seed that is this node itself: the dialling side says so
         Err(error) if is_own_node(&error) => {
@@ -117,6 +133,7 @@ async fn prove<P: NodePorts>(shared: &Arc<Shared<P>>, incoming: Incoming, key: &
             error.to_string(),
         ),
     }
+    None
 }
 
 #[cfg(test)]

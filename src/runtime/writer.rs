@@ -1,8 +1,11 @@
 //! The writing half of a link's task.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
@@ -57,6 +60,8 @@ impl<P: NodePorts> Writer<'_, P> {
     ) -> CloseReason {
         let patience = self.shared.limits.link_timeout;
         let cell = &self.handle.cell;
+        // what it was woken for by now goes out first thing
+        let _ = pin!(cell.writer.notified()).enable();
         loop {
             let now = self.shared.clock.now();
             let (transmit, due, flushed) = {

@@ -1,6 +1,6 @@
 //! What the two sides tell of themselves: a small JSON object, read strictly and within bounds.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, ops::Deref, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize, de};
 use serde_json::{Map, Value};
@@ -71,7 +71,26 @@ impl PeerLimits {
 
 /// What a node tells of itself in every handshake; checked once, when made.
 #[derive(Debug, Clone)]
-pub struct Local {
+pub struct Local(Arc<Told>);
+
+impl Deref for Local {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+impl std::ops::DerefMut for Local {
+    fn deref_mut(&mut self) -> &mut Told {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+/// See [`Local`].
+#[derive(Debug, Clone)]
+pub struct Told {
     pub(super) node: NodeId,
     pub(super) incarnation: Incarnation,
     pub(super) cluster: String,
@@ -107,7 +126,7 @@ impl Local {
             Ok(())
         };
         check().map_err(HandshakeError::Config)?;
-        let local = Local {
+        let local = Local(Arc::new(Told {
             node,
             incarnation,
             cluster: cluster.to_owned(),
@@ -115,7 +134,7 @@ impl Local {
             formats,
             features,
             limits,
-        };
+        }));
         // The longest that it will ever be: with the longest pick.
         let longest = Pick {
             version: u16::MAX,

@@ -236,7 +236,7 @@ impl Certificates for Held {
         Ok(Certified {
             node: leaf.node.clone(),
             expires: time(leaf.not_after),
-            proof: super::proof_text(&leaf),
+            proof: leaf.proof.clone(),
         })
     }
 
@@ -247,7 +247,7 @@ impl Certificates for Held {
 
 impl Held {
     /// The certificate, if the chain is one that is acceptable now.
-    fn accept(&self, chain: &[Vec<u8>]) -> Result<Leaf, String> {
+    fn accept(&self, chain: &[Vec<u8>]) -> Result<Arc<Leaf>, String> {
         let current = self.get();
         let identity = current
             .identity

@@ -1,10 +1,13 @@
 //! What a certificate says, and the checks that the TLS library leaves to us.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::name;
+use super::{name, node_key::fingerprint, remembered::Remembered};
 use crate::proto::id::NodeId;
 
 /// A node's certificate, its form checked; whether it is to be trusted is another question.
@@ -20,7 +23,13 @@ pub(super) struct Leaf {
     pub(super) not_before: i64,
     /// Seconds since 1970.
     pub(super) not_after: i64,
+    /// For people: what a certificate proves its node with.
+    pub(super) proof: String,
 }
+
+/// What certificates say that were verified, by their digest: a node meets the same ones at every handshake. Whether one is
+/// to be trusted is not remembered.
+static VERIFIED: LazyLock<Mutex<Remembered<Arc<Leaf>>>> = LazyLock::new(Mutex::default);
 
 impl Leaf {
     /// `Err` says what is wrong, as the end of "its certificate is not acceptable: …".
@@ -30,14 +39,35 @@ impl Leaf {
             check(&cert)?;
         }
         let (cluster, node) = named(&cert)?;
+        let key = sha256(cert.public_key().raw);
+        let serial = cert.raw_serial_as_string();
+        let not_after = cert.validity().not_after.timestamp();
         Ok(Leaf {
             cluster,
             node,
-            key: sha256(cert.public_key().raw),
-            serial: cert.raw_serial_as_string(),
+            key,
             not_before: cert.validity().not_before.timestamp(),
-            not_after: cert.validity().not_after.timestamp(),
+            not_after,
+            proof: format!(
+                "certificate serial {serial}, key {}, expires {}",
+                fingerprint(&key),
+                utc(not_after)
+            ),
+            serial,
         })
+    }
+
+    /// As [`Self::read`], and remembered: for a certificate that was verified just now, since what strangers show is not worth
+    /// remembering.
+    pub(super) fn of_verified(der: &[u8]) -> Result<Arc<Self>, String> {
+        let digest = sha256(der);
+        let verified = || VERIFIED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(leaf) = verified().get(&digest) {
+            return Ok(Arc::clone(leaf));
+        }
+        let leaf = Arc::new(Leaf::read(der)?);
+        verified().insert(digest, Arc::clone(&leaf));
+        Ok(leaf)
     }
 }
 

@@ -16,6 +16,7 @@ mod leaf;
 mod name;
 mod node_key;
 mod raw_key;
+mod remembered;
 mod secret;
 mod secret_file;
 mod setup;
@@ -41,7 +42,7 @@ use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 use self::{
     config::alpn,
     current::{Current, Held},
-    leaf::{Leaf, sha256, time, utc},
+    leaf::{Leaf, sha256, time},
     stream::TlsBytes,
 };
 pub use self::{
@@ -364,16 +365,6 @@ fn offered(start: &tokio_rustls::StartHandshake<TcpStream>) -> Option<Vec<u8>> {
     offered.next().is_none().then(|| first.to_vec())
 }
 
-/// For people: what a certificate proves its node with.
-fn proof_text(leaf: &Leaf) -> String {
-    format!(
-        "certificate serial {}, key {}, expires {}",
-        leaf.serial,
-        node_key::fingerprint(&leaf.key),
-        utc(leaf.not_after)
-    )
-}
-
 /// What a completed TLS handshake says of the peer.
 struct Facts {
     mode: Mode,
@@ -412,15 +403,15 @@ impl Facts {
                 }
             }
             Mode::Certificate => {
-                let leaf = Leaf::read(shown)?;
+                let leaf = Leaf::of_verified(shown)?;
                 let chain = session.peer_certificates().unwrap_or_default();
                 Facts {
                     mode,
                     peer_key: leaf.key,
-                    proof: proof_text(&leaf),
+                    proof: leaf.proof.clone(),
                     chain: chain.iter().map(|der| der.to_vec()).collect(),
                     expires: Some(time(leaf.not_after)),
-                    certified: Some(leaf.node),
+                    certified: Some(leaf.node.clone()),
                     security,
                 }
             }

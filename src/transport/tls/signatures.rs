@@ -4,43 +4,18 @@
 //! Only the computing is spared. What a signature is over, by whose key, for what time, and what is revoked is looked at
 //! anew each time. The signature by which a peer proves its key is over something new each time, and never comes here.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::{LazyLock, Mutex, PoisonError},
-};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use rustls::{
     crypto::{WebPkiSupportedAlgorithms, ring::default_provider},
     pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm},
 };
 
-/// How many are remembered; the oldest goes first. A mesh has one for each certificate and each CRL.
-const GOOD_MAX: usize = 4096;
+use super::remembered::{Digest, Remembered};
 
-/// SHA-256 of algorithm, key, what is signed, and signature.
-type Digest = [u8; 32];
-
-/// Those of this process: a good signature is good for all of its nodes.
-static GOOD: LazyLock<Mutex<Good>> = LazyLock::new(Mutex::default);
-
-#[derive(Default)]
-struct Good {
-    all: HashSet<Digest>,
-    order: VecDeque<Digest>,
-}
-
-impl Good {
-    fn insert(&mut self, digest: Digest) {
-        if self.all.insert(digest) {
-            self.order.push_back(digest);
-        }
-        if self.order.len() > GOOD_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.all.remove(&oldest);
-        }
-    }
-}
+/// Those of this process: a good signature is good for all of its nodes. By the digest of algorithm, key, what is signed, and
+/// signature.
+static GOOD: LazyLock<Mutex<Remembered<()>>> = LazyLock::new(Mutex::default);
 
 /// The algorithms of the library, with a memory.
 static REMEMBERING: LazyLock<Vec<Remembering>> = LazyLock::new(|| {
@@ -90,11 +65,11 @@ impl SignatureVerificationAlgorithm for Remembering {
     ) -> Result<(), InvalidSignature> {
         let digest = self.digest(public_key, message, signature);
         let good = || GOOD.lock().unwrap_or_else(PoisonError::into_inner);
-        if good().all.contains(&digest) {
+        if good().get(&digest).is_some() {
             return Ok(());
         }
         self.0.verify_signature(public_key, message, signature)?;
-        good().insert(digest);
+        good().insert(digest, ());
         Ok(())
     }
 
@@ -157,17 +132,5 @@ mod tests {
             let moved = [b"the one", &signature[..1]].concat();
             assert!(!verify(key, &moved, &signature[1..]));
         }
-    }
-
-    #[test]
-    fn what_is_remembered_has_a_bound() {
-        let mut good = Good::default();
-        for n in 0..2 * GOOD_MAX {
-            let mut digest = [0; 32];
-            digest[..8].copy_from_slice(&n.to_be_bytes());
-            good.insert(digest);
-            good.insert(digest);
-        }
-        assert_eq!((good.all.len(), good.order.len()), (GOOD_MAX, GOOD_MAX));
     }
 }

@@ -122,7 +122,7 @@ impl Trust {
         intermediates: &[CertificateDer<'_>],
         side: Side,
         now: UnixTime,
-    ) -> Result<Leaf, Error> {
+    ) -> Result<Arc<Leaf>, Error> {
         if intermediates.len() > INTERMEDIATES_MAX {
             return Err(said(format!("it comes with {} more", intermediates.len())));
         }
@@ -147,7 +147,7 @@ impl Trust {
                 seconds,
             ) {
                 Ok(()) => {
-                    let leaf = Leaf::read(end_entity).map_err(said)?;
+                    let leaf = Leaf::of_verified(end_entity).map_err(said)?;
                     if leaf.cluster != self.cluster {
                         return Err(said(format!(
                             "it is for cluster {:?}, not {:?}",

@@ -5,6 +5,7 @@ mod conformance;
 mod db;
 mod discovery;
 mod flow;
+mod greeting;
 mod idle;
 mod loss;
 #[cfg(unix)]
