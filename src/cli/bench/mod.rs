@@ -57,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "2", value_parser = duration)]
     time: Duration,
     /// Threads of the runtime in each process: with 1 tokio's current-thread runtime [default: half as many as there are
-    /// cores, since the two processes share this machine]
+    /// cores, since two processes share this machine; as many for the row idle, which is one process]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     threads: Option<u16>,
 }
@@ -98,20 +98,17 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
         }
         return Ok(());
     }
-    let threads = args.threads.unwrap_or_else(share_of_cores);
-    runtime(threads)?.block_on(measure(args, threads, out))
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = u16::try_from(cores).unwrap_or(u16::MAX);
+    // two hosts would have all of their cores each; more threads than a share of one machine's cores measure how the
+    // system puts them in turns
+    let [threads, alone] = [(cores / 2).max(1), cores].map(|all| args.threads.unwrap_or(all));
+    runtime(threads)?.block_on(measure(args, [threads, alone], out))
 }
 
 /// The other process of a row.
 pub(crate) fn run_node(args: NodeArgs) -> Outcome {
     runtime(args.threads)?.block_on(other::run(args))
-}
-
-/// Two hosts would have all of their cores each; two processes on one machine have half of them, and more threads than that
-/// measure how the system puts them in turns.
-fn share_of_cores() -> u16 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    u16::try_from(cores / 2).unwrap_or(u16::MAX).max(1)
 }
 
 fn runtime(threads: u16) -> Outcome<tokio::runtime::Runtime> {
@@ -128,7 +125,7 @@ fn runtime(threads: u16) -> Outcome<tokio::runtime::Runtime> {
         .or_exit_in(Exit::Failed, "starting the runtime")
 }
 
-async fn measure(args: Args, threads: u16, out: Output) -> Outcome {
+async fn measure(args: Args, threads: [u16; 2], out: Output) -> Outcome {
     let stop = stop_signal()?;
     let stage = Stage::set(&args, threads, out)?;
     // as a program does: on the runtime's own threads. Dropped, it ends them all and the other process too

@@ -33,6 +33,8 @@ pub(super) struct Stage {
     credentials: Credentials,
     secret: bool,
     threads: u16,
+    /// The threads of a process that does not share the machine.
+    alone: u16,
     /// How often each rate is measured.
     pub(super) rounds: u32,
     /// How long each row measures.
@@ -42,7 +44,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn set(args: &Args, threads: u16, out: Output) -> Outcome<Stage> {
+    pub(super) fn set(args: &Args, [threads, alone]: [u16; 2], out: Output) -> Outcome<Stage> {
         let dir = TempDir::new("bench")?;
         let others: Vec<String> = (0..OTHERS).map(other_id).collect();
         let mut nodes = vec![SERVER, CLIENT];
@@ -55,6 +57,7 @@ impl Stage {
             credentials,
             secret: args.secret,
             threads,
+            alone,
             rounds: args.rounds,
             time: args.time,
             out,
@@ -72,24 +75,24 @@ impl Stage {
     }
 
     /// What another process of this run is started with.
-    fn node_args(&self, format: &str) -> Vec<String> {
+    fn node_args(&self, format: &str, threads: u16) -> Vec<String> {
         let mut args: Vec<String> = ["--log", "error", NODE_COMMAND].map(Into::into).to_vec();
         args.extend(["--node".into(), SERVER.into()]);
         args.extend(["--dir".into(), self.dir.path().display().to_string()]);
         args.extend(["--format".into(), format.into()]);
         args.extend(self.secret.then(|| "--secret".into()));
-        args.extend(["--threads".into(), self.threads.to_string()]);
+        args.extend(["--threads".into(), threads.to_string()]);
         args
     }
 
     /// The other process.
     pub(super) async fn other(&self, format: &str) -> Outcome<Process> {
-        Process::start(&self.node_args(format)).await
+        Process::start(&self.node_args(format, self.threads)).await
     }
 
     /// The memory of what waits, in a process that has done nothing else.
     pub(super) async fn idle(&self, format: &str, idle: Idle) -> Outcome<Vec<Line>> {
-        let mut args = self.node_args(format);
+        let mut args = self.node_args(format, self.alone);
         args.extend(["--idle".into(), idle.name().into()]);
         let figures = told(&args).await?;
         let figures = serde_json::from_str(&figures).or_exit(Exit::Failed)?;

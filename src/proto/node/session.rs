@@ -131,7 +131,8 @@ impl<P: Ports> Session<P> {
             if let Err(reason) = std::mem::replace(&mut begun, Ok(())) {
                 break Err(reason);
             }
-            if cx.out.is_portion(at, data.len()) {
+            let waiting = run.as_ref().map_or(0, |run| run.payloads.len());
+            if cx.out.is_portion(at, data.len(), waiting) {
                 break Ok(());
             }
             let rest = data.get(at..).unwrap_or_default();
@@ -327,7 +328,7 @@ impl<P: Ports> Session<P> {
             Frame::Down { port, reason } => {
                 let port = port_name(port)?;
                 let reason = self.reason(reason)?;
-                cx.out.woken += 1;
+                cx.out.woken += 2;
                 cx.out.frames.push(PeerFrame::Down { port, reason });
             }
             Frame::Renew(_) if !self.params.renew => {

@@ -31,38 +31,6 @@ here_and_there! {
         }
     }
 
-    // S4, L6: whoever has an answer sends on, though the node that gave it has left by then
-    async fn answers_that_came_before_a_node_left_all_reach_their_callers(world: World) with plain; {
-        if world.is_local() {
-            return;
-        }
-        async fn ask(asked: &mut Vec<(u64, PortId)>, cx: &portmesh::Context, (n, reply): (u64, PortId)) {
-            asked.push((n, reply));
-            if asked.len() == 64 {
-                for (n, reply) in asked.drain(..) {
-                    cx.send(&reply, n).unwrap();
-                }
-                let node = cx.node().clone();
-                tokio::spawn(async move { node.shutdown(LONG).await });
-            }
-        }
-        let port = world.far.port().state(Vec::new()).on("ask", ask).open();
-        let calls: Vec<_> = (0..64u64)
-            .map(|n| {
-                let (node, to) = (world.near.clone(), port.id().clone());
-                tokio::spawn(async move {
-                    let answer = node.call::<u64>(&to, ("ask", n)).await;
-                    let _ = node.send(&to, ("ask", n));
-                    (n, answer)
-                })
-            })
-            .collect();
-        for call in calls {
-            let (n, answer) = in_time(call).await.unwrap();
-            assert_eq!(answer.unwrap(), n);
-        }
-    }
-
     // S4
     async fn a_call_ends_with_its_deadline(world: World) with with_servant; {
         let servant = spawn_servant(&world);

@@ -40,6 +40,7 @@ async fn answers_that_came_before_a_node_left_all_reach_their_callers() {
         runtime.block_on(async move {
             let node = Node::builder("far")
                 .secret(far_secret)
+                .unpinned()
                 .listen("127.0.0.1:0")
                 .start()
                 .await
@@ -54,10 +55,10 @@ async fn answers_that_came_before_a_node_left_all_reach_their_callers() {
             }
             told.send((String::new(), port.id().clone())).unwrap();
             leave.recv().unwrap();
-            let before = node.stats().bytes_out;
+            let before = node.stats().mesh.bytes_out;
             node.call::<()>(port.id(), "answer").await.unwrap();
             // the answers are written, the other node stands still
-            while node.stats().bytes_out == before {
+            while node.stats().mesh.bytes_out == before {
                 tokio::task::yield_now().await;
             }
             node.shutdown(Duration::ZERO).await;
@@ -66,6 +67,7 @@ async fn answers_that_came_before_a_node_left_all_reach_their_callers() {
     let (addr, port) = hear.recv().unwrap();
     let near = Node::builder("near")
         .secret(secret)
+        .unpinned()
         .address("far".parse().unwrap(), addr)
         .start()
         .await

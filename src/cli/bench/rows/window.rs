@@ -27,7 +27,7 @@ pub(in super::super) async fn run(stage: &Stage, format: &'static str) -> Outcom
         rates.push(count as f64 / seconds);
         all += count;
     }
-    let line = Line::of_rounds(format!("window_{WINDOW}_in_flight"), &rates, "req/s");
+    let line = Line::of_rounds(format!("window_{WINDOW}_in_flight"), &rates, "call/s");
     let line = line.with_all(load.stop(all as f64));
     stage.tell(&pair.line(line));
     pair.end().await;

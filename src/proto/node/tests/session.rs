@@ -102,6 +102,34 @@ pub(super) fn assert_protocol(result: Result<(), CloseReason>, text: &str) {
 
 // P1
 #[test]
+fn messages_are_handed_on_in_portions_where_what_comes_is_answered() {
+    let mut bytes = Vec::new();
+    for _ in 0..100 {
+        send("p", NULL).encode(&mut bytes);
+    }
+    for (answers, expected) in [(false, &[100][..]), (true, &[32, 32, 32, 4])] {
+        let mut inbound = Inbound::new(&Limits::default());
+        inbound.ports.open("p", 1000);
+        inbound.out.woken_max = 32;
+        inbound.out.answers = answers;
+        let mut data = BytesMut::from(&*bytes);
+        let mut portions = Vec::new();
+        loop {
+            let (session, ports) = (&mut inbound.session, &inbound.ports);
+            session
+                .handle_bytes(&mut data, at(0), ports, &mut inbound.out)
+                .unwrap();
+            portions.push(inbound.out.handed);
+            if !inbound.out.more {
+                break;
+            }
+        }
+        assert_eq!(portions, expected);
+        assert!(data.is_empty());
+    }
+}
+
+#[test]
 fn a_portion_ends_after_some_have_been_woken_and_the_rest_follows_in_order() {
     let limits = Limits::default();
     let reason: &[u8] = crate::proto::node::reason::NORMAL;
@@ -123,10 +151,10 @@ fn a_portion_ends_after_some_have_been_woken_and_the_rest_follows_in_order() {
     session
         .handle_bytes(&mut data, at(0), ports, &mut whole.out)
         .unwrap();
-    assert!(!whole.out.more && whole.out.woken == 100 && data.len() == 2);
+    assert!(!whole.out.more && whole.out.woken == 200 && data.len() == 2);
 
     let mut some = Inbound::new(&limits);
-    some.out.woken_max = 16;
+    some.out.woken_max = 32;
     let mut data = BytesMut::from(&*bytes);
     let mut portions = Vec::new();
     loop {
@@ -141,8 +169,8 @@ fn a_portion_ends_after_some_have_been_woken_and_the_rest_follows_in_order() {
     }
     // a quarter of what is there, but never less than sixteen
     let (first, last) = (portions.first().unwrap(), portions.last().unwrap());
-    assert!((25..30).contains(first) && *last <= 16, "{portions:?}");
-    assert_eq!(portions.iter().sum::<usize>(), 100);
+    assert!((50..60).contains(first) && *last <= 32, "{portions:?}");
+    assert_eq!(portions.iter().sum::<usize>(), 200);
     assert_eq!(data.len(), 2);
     assert_eq!(some.out.frames, whole.out.frames);
     assert_eq!(some.out.replies, whole.out.replies);
