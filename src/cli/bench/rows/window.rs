@@ -57,7 +57,7 @@ impl Asker {
         if n != expected {
             return self.end(Err(n));
         }
-        self.late |= expected % LOOK == 0 && Instant::now() >= self.until;
+        self.late |= expected.is_multiple_of(LOOK) && Instant::now() >= self.until;
         if !self.late {
             self.ask(cx);
         }
