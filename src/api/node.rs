@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     proto::{
+        codec::Format,
         id::{Incarnation, NodeId, PortId},
         message::{EncodeError, Encoded, IntoMessage, Message, Reason},
         policy::Policy,
@@ -167,7 +168,11 @@ impl Node {
     #[doc(alias = "snd")]
     pub fn send(&self, to: &PortId, message: impl IntoMessage) -> Result<(), SendError> {
         let limits = self.registry().limits();
-        message.lend(limits, |message| self.send_encoded(to, message))?
+        let format = match self.place(to) {
+            Place::There(mesh) => mesh.format_towards(to.node()),
+            Place::Here | Place::Nowhere => Format::cbor(),
+        };
+        message.lend(&format, limits, |message| self.send_encoded(to, message))?
     }
 
     fn send_encoded(&self, to: &PortId, message: Encoded<'_>) -> Result<(), SendError> {

@@ -26,18 +26,17 @@
 
 use std::{
     borrow::Cow,
-    cell::Cell,
     fmt,
-    num::NonZeroUsize,
+    num::NonZeroU32,
     ops::Range,
     sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use super::{
-    codec::{Format, cbor},
+    codec::{Budget, Format, cbor, json},
     limits::Limits,
     value::Value,
 };
@@ -45,6 +44,7 @@ use super::{
 mod batch;
 mod decode;
 mod encode;
+mod lend;
 mod pieces;
 mod raw;
 mod reason;
@@ -53,6 +53,8 @@ mod tests;
 
 pub use super::value::{DecodeError, EncodeError};
 pub use batch::Batch;
+pub use lend::{Encoded, Lent};
+use lend::{SCRATCH_MAX, empty, with_scratch};
 use pieces::Pieces;
 pub use raw::{IntoMessage, Raw};
 pub use reason::Reason;
@@ -86,112 +88,35 @@ pub struct Message {
     /// Where some were not copied.
     pieces: Option<Arc<Pieces>>,
     format: Format,
-    /// How many values it holds, where that was checked along with all else.
-    checked: Option<NonZeroUsize>,
+    /// What was found when it was checked or made; `None`: it came over a link, and nobody has checked it.
+    checked: Option<Checked>,
     /// What it was decoded into, for the formats that cannot be read in part.
     values: OnceLock<Arc<[Value]>>,
 }
 
-thread_local! {
-    /// Messages are encoded here and copied out in one allocation of the right size.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+/// What is known of a message that is one, within the limits. Small, since there is one in every message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Checked {
+    /// How many values it holds, those inside of others too.
+    count: NonZeroU32,
+    /// How long it is in CBOR.
+    size: u32,
 }
-/// What a thread keeps of its scratch buffer, in bytes.
-const SCRATCH_MAX: usize = 64 << 10;
+
+impl Checked {
+    /// `None`: these are no numbers of a message that we can make; it is as good as unchecked.
+    fn new(count: usize, size: usize) -> Option<Checked> {
+        let count = u32::try_from(count).ok().and_then(NonZeroU32::new)?;
+        let size = size.try_into().ok()?;
+        Some(Checked { count, size })
+    }
+}
+
 /// Up to so many bytes a message is checked in the pass that reads it. What is longer is checked before anything is made
 /// of it: else what it is refused for might come behind much that was made.
 const ONE_PASS_MAX: usize = 4 << 10;
 
 impl Message {
-    /// Encodes any serde type as CBOR and checks it against every limit of the data model (P3, P7).
-    ///
-    /// # Errors
-    /// See [`EncodeError`]; also for what would be an empty list.
-    pub fn encode<T: Serialize + ?Sized>(
-        what: &T,
-        limits: &Limits,
-    ) -> Result<Message, EncodeError> {
-        Self::lend(what, limits, |encoded| encoded.into_message())
-    }
-    /// Likewise, lending what was encoded.
-    fn lend<T: Serialize + ?Sized, R>(
-        what: &T,
-        limits: &Limits,
-        take: impl FnOnce(Encoded<'_>) -> R,
-    ) -> Result<R, EncodeError> {
-        let write = |writer: &mut cbor::Writer| {
-            encode::list(writer, what, encode::Unit::Null)?;
-            match cbor::Reader::new(&writer.out).begin_list()? {
-                0 => Err(empty()),
-                _ => Ok(()),
-            }
-        };
-        Self::lend_list(limits, write, take)
-    }
-    /// Likewise, where an empty list is allowed: reasons and spawn arguments. `()` is the empty list.
-    ///
-    /// # Errors
-    /// See [`EncodeError`].
-    pub fn encode_args<T: Serialize + ?Sized>(
-        what: &T,
-        limits: &Limits,
-    ) -> Result<Message, EncodeError> {
-        Self::encode_list(limits, |writer| {
-            encode::list(writer, what, encode::Unit::Empty)
-        })
-    }
-    fn encode_list(
-        limits: &Limits,
-        write: impl FnOnce(&mut cbor::Writer) -> Result<(), EncodeError>,
-    ) -> Result<Message, EncodeError> {
-        Self::lend_list(limits, write, |encoded| encoded.into_message())
-    }
-    fn lend_list<R>(
-        limits: &Limits,
-        write: impl FnOnce(&mut cbor::Writer) -> Result<(), EncodeError>,
-        take: impl FnOnce(Encoded<'_>) -> R,
-    ) -> Result<R, EncodeError> {
-        let mut writer = cbor::Writer::keeping(SCRATCH.take(), limits);
-        let count = write(&mut writer).and_then(|()| {
-            writer.check_size(0)?;
-            if writer.has_map {
-                // A type that writes itself may write a key twice.
-                cbor::scan(&writer.without_kept(), limits)?;
-            }
-            Ok(limits.values_max - writer.budget.values_left())
-        });
-        let kept = writer.kept.unwrap_or_default();
-        let mut out = writer.out;
-        let taken = count.map(|count| {
-            take(if kept.is_empty() && out.capacity() <= SCRATCH_MAX {
-                Encoded::Lent { bytes: &out, count }
-            } else if out.capacity() > SCRATCH_MAX {
-                let bytes = Bytes::from(std::mem::take(&mut out));
-                Encoded::Whole(Message::checked(bytes, kept, count))
-            } else {
-                let bytes = Bytes::copy_from_slice(&out);
-                Encoded::Whole(Message::checked(bytes, kept, count))
-            })
-        });
-        if out.capacity() <= SCRATCH_MAX {
-            out.clear();
-            SCRATCH.set(out);
-        }
-        taken
-    }
-    /// CBOR that was checked.
-    fn checked(bytes: Bytes, kept: Vec<cbor::Kept>, count: usize) -> Message {
-        let (bytes, pieces) = if kept.is_empty() {
-            (bytes, None)
-        } else {
-            (Bytes::new(), Some(Arc::new(Pieces::new(bytes, kept))))
-        };
-        Message {
-            checked: NonZeroUsize::new(count),
-            pieces,
-            ..Message::from_wire(bytes, Format::cbor())
-        }
-    }
     /// What a link brought. Nothing is checked yet: that is done when it is decoded.
     pub fn from_wire(bytes: Bytes, format: Format) -> Message {
         Message {
@@ -216,6 +141,10 @@ impl Message {
             None => self.bytes.len(),
             Some(pieces) => pieces.len(),
         }
+    }
+    /// How long it is in CBOR, where that is known.
+    pub(crate) fn size(&self) -> Option<usize> {
+        self.checked.map(|checked| checked.size as usize)
     }
     /// The same bytes as they are: parts of `Bytes`, in order.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&Bytes, Range<usize>)> {
@@ -246,6 +175,9 @@ impl Message {
         if self.format.is_cbor() {
             self.check_len(limits)?;
             cbor::scan(self.bytes(), limits).map(|_| ())
+        } else if self.format.is_json() {
+            self.check_len(limits)?;
+            json::scan(self.bytes(), Budget::new(limits))
         } else {
             self.list(limits).map(|_| ())
         }
@@ -278,14 +210,14 @@ impl Message {
     }
     /// The same message as checked CBOR.
     pub(crate) fn to_cbor(&self, limits: &Limits) -> Result<Message, EncodeError> {
-        if self.checked.is_some() {
-            return Ok(self.clone());
-        }
         if self.format.is_cbor() {
+            if self.checked.is_some() {
+                return Ok(self.clone());
+            }
             self.check_len(limits)?;
-            let checked = NonZeroUsize::new(cbor::scan(self.bytes(), limits)?);
+            let (count, size) = (cbor::scan(self.bytes(), limits)?, self.encoded_len());
             return Ok(Message {
-                checked,
+                checked: Checked::new(count, size),
                 ..self.clone()
             });
         }
@@ -306,7 +238,7 @@ impl Message {
         Self::encode_list(limits, |writer| {
             let mut list = writer.list(Some(old + values.len()))?;
             // One is counted already: the list.
-            let counted = message.checked.map_or(0, |count| count.get() - 1);
+            let counted = message.checked.map_or(0, |it| it.count.get() as usize - 1);
             list.encoded(reader.rest(), old as u64, counted, kept, before)?;
             for value in values {
                 list.element(value)?;
@@ -342,6 +274,19 @@ impl Message {
             })
         })
     }
+    /// Makes it a message of that format.
+    ///
+    /// # Errors
+    /// As for [`Self::in_format`].
+    pub(crate) fn transcode(&mut self, to: &Format, limits: &Limits) -> Result<(), EncodeError> {
+        if *to != self.format {
+            *self = Message {
+                checked: self.checked,
+                ..Message::from_wire(self.in_format(to, limits)?, to.clone())
+            };
+        }
+        Ok(())
+    }
     /// Its first value, where that is a text. Reads no further, and copies nothing where the format allows it.
     ///
     /// # Errors
@@ -376,7 +321,8 @@ impl Message {
         skip: usize,
     ) -> Result<T, DecodeError> {
         if self.format.is_cbor() {
-            let reader = if self.checked.is_none() && self.bytes.len() <= ONE_PASS_MAX {
+            let is_whole = self.pieces.is_none();
+            let reader = if self.checked.is_none() && is_whole && self.bytes.len() <= ONE_PASS_MAX {
                 self.check_len(limits)?;
                 cbor::Reader::checking(&self.bytes, limits)
             } else {
@@ -384,13 +330,14 @@ impl Message {
                 cbor::Reader::of(self.bytes())
             };
             decode::cbor(reader, skip)
-        } else {
+        } else if self.format.is_json() {
             self.check_len(limits)?;
-            let made = with_scratch(|out| {
-                let done = self.format.to_cbor(self.bytes(), limits, out)?;
-                Ok::<_, DecodeError>(done.then(|| decode::cbor(cbor::Reader::new(out), skip)))
-            })?;
-            made.unwrap_or_else(|| decode::values(&self.list(limits)?, skip))
+            let (bytes, arena) = (self.bytes(), json::Arena::default());
+            let is_scanned = bytes.len() > ONE_PASS_MAX;
+            let reader = json::Reader::checking(bytes, limits, &arena, is_scanned)?;
+            decode::json(reader, skip)
+        } else {
+            decode::values(&self.list(limits)?, skip)
         }
     }
     /// The list of values itself.
@@ -404,68 +351,6 @@ impl Message {
             self.list(limits).map(Cow::into_owned)
         }
     }
-}
-
-/// A message that was just encoded: CBOR, checked, not empty.
-#[derive(Debug)]
-pub enum Encoded<'a> {
-    /// Its bytes stand in a buffer that is used again: who does not write them out at once makes a message of them. Made by
-    /// this crate alone, which checks them.
-    #[non_exhaustive]
-    Lent {
-        /// The list.
-        bytes: &'a [u8],
-        /// How many values it holds, those inside of others too.
-        count: usize,
-    },
-    /// The message.
-    Whole(Message),
-}
-
-static CBOR: Format = Format::cbor();
-
-impl From<Message> for Encoded<'_> {
-    fn from(message: Message) -> Self {
-        Encoded::Whole(message)
-    }
-}
-
-impl Encoded<'_> {
-    /// Its bytes, and their format. `None`: they were not checked, or are not in one place.
-    pub(crate) fn checked(&self) -> Option<(&[u8], &Format)> {
-        match self {
-            Encoded::Lent { bytes, .. } => Some((bytes, &CBOR)),
-            Encoded::Whole(message) => {
-                let is_there = message.checked.is_some() && message.pieces.is_none();
-                is_there.then_some((&message.bytes, &message.format))
-            }
-        }
-    }
-
-    /// The message, copied where its bytes are lent.
-    pub fn into_message(self) -> Message {
-        match self {
-            Encoded::Lent { bytes, count } => {
-                Message::checked(Bytes::copy_from_slice(bytes), Vec::new(), count)
-            }
-            Encoded::Whole(message) => message,
-        }
-    }
-}
-
-/// Lends the thread's scratch buffer, empty. Who asks for it meanwhile gets another.
-fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    let mut out = SCRATCH.take();
-    let made = work(&mut out);
-    if out.capacity() <= SCRATCH_MAX {
-        out.clear();
-        SCRATCH.set(out);
-    }
-    made
-}
-
-fn empty() -> EncodeError {
-    EncodeError::not_encodable("an empty list; a message has one value at least")
 }
 
 impl PartialEq for Message {

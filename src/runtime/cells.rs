@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -33,6 +33,8 @@ pub(super) struct PeerCell {
     pub(super) writer: Notify,
     /// Wakes senders that wait for room.
     pub(super) room: Notify,
+    /// Whether its link was JSON when it came up last.
+    pub(super) json: AtomicBool,
     /// What the numbers of its monitors begin at. A cell is dropped when nothing needs it and made anew later; a monitor's
     /// guard may live on, and must not cancel a monitor of the new one.
     first_watch: u64,
@@ -128,6 +130,14 @@ impl Cells {
         shard.cells.get(node).cloned()
     }
 
+    /// Whether the link of that node was JSON when it came up last.
+    pub(super) fn is_json(&self, node: &NodeId) -> bool {
+        let shard = self.shard(node).read();
+        let shard = shard.unwrap_or_else(PoisonError::into_inner);
+        let cell = shard.cells.get(node);
+        cell.is_some_and(|cell| cell.json.load(Ordering::Relaxed))
+    }
+
     /// The cell of that node, a new one where there is none; `None` after [`Self::shut`].
     fn make(&self, node: &NodeId) -> Option<Arc<PeerCell>> {
         let shard = self.shard(node).write();
@@ -145,6 +155,7 @@ impl Cells {
                 commands: AtomicU64::new(0),
                 writer: Notify::new(),
                 room: Notify::new(),
+                json: AtomicBool::new(false),
                 first_watch: number << WATCHES_PER_CELL_BITS,
             })
         });

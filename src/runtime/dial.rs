@@ -11,7 +11,7 @@ use super::{
     driver::Event,
     links::Origin,
     shared::{Shared, Stage},
-    transport::ConnectError,
+    transport::{BoxFuture, ConnectError},
 };
 use crate::proto::{close::CloseReason, id::NodeId};
 
@@ -89,44 +89,51 @@ impl<P: NodePorts> Dials<P> {
     /// A wanted node. Answered by a candidate or by a failure.
     pub(super) fn dial(&self, node: NodeId) {
         let shared = self.shared.clone();
-        let untried = self.untried.clone();
-        let directory = self.directory.clone();
-        let mut stage = shared.stage.subscribe();
+        // in a box, so that the task of a link is not as large as a handshake
+        let found = self.search(node.clone());
+        // its life is what a shutdown waits for
+        let stage = shared.stage.subscribe();
         tokio::spawn(async move {
-            let search = async {
-                let mut links = shared.links.watch();
-                let search = Search {
-                    shared: &shared,
-                    node: &node,
-                    directory,
-                    tried: Vec::new(),
-                    failures: Vec::new(),
-                };
-                tokio::select! {
-                    biased;
-                    // it has come to us, or by a seed
-                    _ = links.wait_for(|links| links.contains_key(&node)) => Err(CloseReason::Duplicate),
-                    found = search.run(untried) => found,
-                }
-            };
-            // in a box, so that the task of a link is not as large as a handshake
-            match Box::pin(until_ending(&mut stage, search)).await {
+            match found.await {
                 Some(Ok((established, addr))) => {
-                    connection::begin(&shared, established, addr, Origin::Dialled)
-                        .1
-                        .await;
+                    let (_, life) = connection::begin(&shared, established, addr, Origin::Dialled);
+                    life.await;
                 }
                 Some(Err(reason)) => shared.tell_driver(Event::DialFailed(node, reason)),
                 None => {}
             }
+            drop(stage);
         });
+    }
+
+    /// A connection to that node, or why there is none; nothing where no link may be made any more.
+    fn search(&self, node: NodeId) -> BoxFuture<'static, Option<Result<Found, CloseReason>>> {
+        let shared = self.shared.clone();
+        let untried = self.untried.clone();
+        let directory = self.directory.clone();
+        Box::pin(until_ending(shared.stage.subscribe(), async move {
+            let mut links = shared.links.watch();
+            let search = Search {
+                shared: &shared,
+                node: &node,
+                directory,
+                tried: Vec::new(),
+                failures: Vec::new(),
+            };
+            tokio::select! {
+                biased;
+                // it has come to us, or by a seed
+                _ = links.wait_for(|links| links.contains_key(&node)) => Err(CloseReason::Duplicate),
+                found = search.run(untried) => found,
+            }
+        }))
     }
 }
 
 /// Runs until it is done or no link may be made any more. A shutdown waits for links that are being made where something
 /// waits for them.
 pub(super) async fn until_ending<T>(
-    stage: &mut watch::Receiver<Stage>,
+    mut stage: watch::Receiver<Stage>,
     work: impl Future<Output = T>,
 ) -> Option<T> {
     tokio::select! {

@@ -1,6 +1,10 @@
 //! The driver: one task a node that owns the rules of which connection is the link, and does what they say, in order.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -367,6 +371,8 @@ impl<P: NodePorts> Driver<P> {
             retire: facts.retire,
             pinned: facts.dialled_seed,
         };
+        self.shared.formats.up(&facts.format);
+        cell.json.store(facts.format.is_json(), Ordering::Relaxed);
         let wake = cell.lock().peer.activate(params, now);
         self.shared.wake(&cell, &node, wake);
         self.shared.counters.links_up.add(1);
@@ -410,6 +416,7 @@ impl<P: NodePorts> Driver<P> {
             db.link_down(link, &node, &reason);
         }
         self.shared.links.remove(link, &node);
+        self.shared.formats.down(&up.facts.format);
         self.shared.counters.links_down.add(1);
         tracing::info!(peer_node = %node, peer_addr = connection.facts.addr, ?link, %reason, "link down");
         self.shared.cells.collect(&node);

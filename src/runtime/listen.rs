@@ -12,7 +12,7 @@ use super::{
     gate::{AddressKey, Pass},
     links::Origin,
     shared::{Shared, Stage},
-    transport::{ConnectError, Incoming, Listener},
+    transport::{BoxFuture, ConnectError, Incoming, Listener},
 };
 
 /// After an error of `accept`: too many open files, mostly. Closing them takes others a moment.
@@ -65,21 +65,16 @@ fn admit<P: NodePorts>(shared: &Arc<Shared<P>>, incoming: Incoming) {
     match shared.gate.admit(incoming.peer_ip) {
         Ok(pass) => {
             let shared = shared.clone();
-            let mut stage = shared.stage.subscribe();
+            // in a box, so that the task of a link is not as large as a handshake
+            let proved = until_closing(shared.clone(), incoming, key, pass);
+            // its life is what a shutdown waits for
+            let stage = shared.stage.subscribe();
             tokio::spawn(async move {
-                let proved = async {
-                    tokio::select! {
-                        biased;
-                        _ = stage.wait_for(|stage| *stage >= Stage::Closing) => None,
-                        proved = prove(&shared, incoming, &key, pass) => proved,
-                    }
-                };
-                // in a box, so that the task of a link is not as large as a handshake
-                if let Some((established, addr)) = Box::pin(proved).await {
-                    connection::begin(&shared, established, addr, Origin::Accepted)
-                        .1
-                        .await;
+                if let Some((established, addr)) = proved.await {
+                    let (_, life) = connection::begin(&shared, established, addr, Origin::Accepted);
+                    life.await;
                 }
+                drop(stage);
             });
         }
         Err(turned) => {
@@ -87,6 +82,23 @@ fn admit<P: NodePorts>(shared: &Arc<Shared<P>>, incoming: Incoming) {
             shared.refused(&incoming.peer_addr, &key, None, turned.to_string());
         }
     }
+}
+
+/// What [`prove`] says, or nothing where the node stops.
+fn until_closing<P: NodePorts>(
+    shared: Arc<Shared<P>>,
+    incoming: Incoming,
+    key: String,
+    pass: Pass,
+) -> BoxFuture<'static, Option<(Established, String)>> {
+    Box::pin(async move {
+        let mut stage = shared.stage.subscribe();
+        tokio::select! {
+            biased;
+            _ = stage.wait_for(|stage| *stage >= Stage::Closing) => None,
+            proved = prove(&shared, incoming, &key, pass) => proved,
+        }
+    })
 }
 
 /// TLS and authentication, each within its time. Who it is, with the address, or nobody.

@@ -25,6 +25,7 @@ mod driver;
 pub mod entropy;
 pub mod events;
 mod failed;
+mod formats;
 mod gate;
 mod inbound;
 mod link;

@@ -69,8 +69,7 @@ pub(super) fn start<P: NodePorts>(
     };
     // each is tried once, also where a shutdown follows at once: what was accepted may wait for it (L6)
     task.drain();
-    let mut stage = shared.stage.subscribe();
-    tokio::spawn(async move { until_ending(&mut stage, task.run()).await });
+    tokio::spawn(until_ending(shared.stage.subscribe(), task.run()));
     handle
 }
 

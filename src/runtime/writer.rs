@@ -10,6 +10,7 @@ use std::{
 
 use tokio::{
     io::WriteHalf,
+    task::yield_now,
     time::{Instant, sleep_until},
 };
 
@@ -26,6 +27,8 @@ use crate::proto::{close::CloseReason, id::PortId};
 
 /// What is transmitted in one write, about.
 const WRITE_BYTES: usize = 64 << 10;
+/// What is written at most before the reader and all other tasks have their turn, about.
+const TURN_BYTES: usize = 256 << 10;
 
 pub(super) struct Writer<'a, P: NodePorts> {
     pub(super) shared: &'a Arc<Shared<P>>,
@@ -62,6 +65,7 @@ impl<P: NodePorts> Writer<'_, P> {
         let cell = &self.handle.cell;
         // what it was woken for by now goes out first thing
         let _ = pin!(cell.writer.notified()).enable();
+        let mut turn = 0;
         loop {
             let now = self.shared.clock.now();
             let (transmit, due, flushed) = {
@@ -84,21 +88,30 @@ impl<P: NodePorts> Writer<'_, P> {
             }
             if !output.bytes.is_empty() {
                 match output.write(stream, patience).await {
-                    Ok(count) => self.shared.counters.bytes_out.add(count as u64),
+                    Ok(count) => {
+                        self.shared.counters.bytes_out.add(count as u64);
+                        turn += count;
+                    }
                     Err(error) => return CloseReason::Transport(error.to_string()),
                 }
                 if output.bytes.capacity() > 4 * WRITE_BYTES {
                     // a frame that was larger than most
                     output.bytes.shrink();
                 }
-                if transmit.more {
-                    continue;
-                }
-                if let Err(error) = flush(stream, patience).await {
+                if !transmit.more
+                    && let Err(error) = flush(stream, patience).await
+                {
                     return CloseReason::Transport(error.to_string());
+                }
+                if turn >= TURN_BYTES {
+                    // A socket that takes everything would keep the thread for as long as there is room in the window: an
+                    // answer that came meanwhile is not read, and who waits for it does not run.
+                    turn = 0;
+                    yield_now().await;
                 }
                 continue;
             }
+            turn = 0;
             if flushed && self.handle.is_flushing() {
                 return CloseReason::Shutdown;
             }

@@ -7,7 +7,7 @@ use portmesh::{
     Limits,
     proto::{
         codec::Format,
-        message::{Message, Raw, Reason},
+        message::{IntoMessage, Message, Raw, Reason},
         value::Value,
     },
 };
@@ -92,6 +92,14 @@ fn typed<T: Serialize + DeserializeOwned>(message: &Message, valid: bool) {
         if let Ok(sent) = Message::encode_args(&read, &limits) {
             let again = sent.decode::<T>(&limits).unwrap();
             assert_eq!(Message::encode_args(&again, &limits).unwrap(), sent);
+        }
+        if let Ok(sent) = (&read).lend(&Format::json(), &limits, |it| it.into_message()) {
+            let again = sent.decode::<T>(&limits).unwrap();
+            let (read, again) = (
+                Message::encode(&read, &limits),
+                Message::encode(&again, &limits),
+            );
+            assert_eq!(again, read);
         }
     }
 }

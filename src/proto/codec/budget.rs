@@ -39,6 +39,13 @@ impl Budget {
             values_left: limits.values_max,
         }
     }
+    /// For what was counted before: only so deep that reading it can recurse.
+    pub(crate) fn unlimited() -> Self {
+        Budget {
+            depth_left: DEPTH_CEILING,
+            values_left: usize::MAX,
+        }
+    }
     /// One value or key more.
     pub fn count(&mut self) -> Result<(), OverBudget> {
         self.values_left = self.values_left.checked_sub(1).ok_or(OverBudget::Values)?;

@@ -12,10 +12,16 @@ use super::{
 mod budget;
 pub(crate) mod cbor;
 pub mod conformance;
-mod json;
+mod form;
+pub(crate) mod json;
+mod key;
+mod write;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use form::Form;
+pub(crate) use write::{MapWriter, SeqWriter, Writer};
 
 pub use budget::{Budget, DEPTH_CEILING, OverBudget};
 
@@ -117,7 +123,7 @@ impl Format {
     }
     fn append(&self, values: &[Value], out: &mut Vec<u8>) -> Result<(), EncodeError> {
         if let Kind::Cbor = self.0 {
-            let mut writer = cbor::Writer::new(std::mem::take(out), &unlimited());
+            let mut writer: cbor::Writer = Writer::new(std::mem::take(out), &unlimited());
             let done = values.serialize(&mut writer);
             *out = writer.out;
             return done;
@@ -169,18 +175,8 @@ impl Format {
     pub(crate) fn transcode(&self, cbor: &[u8], out: &mut Vec<u8>) -> bool {
         matches!(self.0, Kind::Json) && matches!(json::from_cbor(cbor, out), Ok(true))
     }
-    /// Checks a message in this format and appends its CBOR form, without making values of it, where there is a way. `false`:
-    /// there is none, and what was appended is of no use.
-    pub(crate) fn to_cbor(
-        &self,
-        bytes: &[u8],
-        limits: &Limits,
-        out: &mut Vec<u8>,
-    ) -> Result<bool, DecodeError> {
-        match self.0 {
-            Kind::Json => json::to_cbor(bytes, limits, out),
-            _ => Ok(false),
-        }
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.0, Kind::Json)
     }
     pub(crate) fn is_cbor(&self) -> bool {
         matches!(self.0, Kind::Cbor)
@@ -196,7 +192,8 @@ impl Format {
     pub(crate) fn is_tagged(&self, bytes: &[u8], tag: &str) -> bool {
         match &self.0 {
             Kind::Cbor => cbor::is_tagged(bytes, tag),
-            _ => matches!(self.peek_tag(bytes), Ok(Some(found)) if found == tag),
+            Kind::Json => json::is_tagged(bytes, tag),
+            Kind::Custom(_) => matches!(self.peek_tag(bytes), Ok(Some(found)) if found == tag),
         }
     }
     /// The first value where it is a text, without reading the rest, where the format can do that.
@@ -264,7 +261,7 @@ fn unlimited() -> Limits {
 /// ```
 pub fn to_value<T: Serialize + ?Sized>(what: &T) -> Result<Value, EncodeError> {
     let limits = unlimited();
-    let mut writer = cbor::Writer::new(Vec::new(), &limits);
+    let mut writer: cbor::Writer = Writer::new(Vec::new(), &limits);
     let mut list = writer.list(Some(1))?;
     list.element(what)?;
     list.finish()?;

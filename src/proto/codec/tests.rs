@@ -4,7 +4,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::proto::message::{Message, Raw};
+use crate::proto::message::{IntoMessage, Message, Raw};
 
 const FORMATS: [Format; 2] = [Format::cbor(), Format::json()];
 
@@ -254,6 +254,10 @@ proptest! {
         let json = message.iter().map(plain).collect::<serde_json::Value>();
         for text in [json.to_string(), serde_json::to_string_pretty(&json).unwrap()] {
             let ours = decode(&Format::json(), text.as_bytes()).unwrap();
+            let typed: Raw = Message::from_wire(text.clone().into(), Format::json()).decode(&Limits {
+                message_bytes_max: 100_000_000, ..Limits::default()
+            }).unwrap();
+            prop_assert_eq!(exact(&typed.0), exact(&ours));
             let theirs = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(exact(&[Value::List(ours)]), exact(&[from_serde_json(&theirs)]));
         }
@@ -327,14 +331,6 @@ fn read_unchecked<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Dec
     Message::from_wire(bytes.to_vec().into(), Format::cbor()).decode(&Limits::default())
 }
 
-fn has_map(value: &Value) -> bool {
-    match value {
-        Value::Map(_) => true,
-        Value::List(list) => list.iter().any(has_map),
-        _ => false,
-    }
-}
-
 /// Some of its bytes changed, left out or put in twice.
 fn damage(bytes: &mut Vec<u8>, at: usize, what: u8, byte: u8) {
     let at = at % bytes.len().max(1);
@@ -379,32 +375,104 @@ proptest! {
         let json = cbor.in_format(&Format::json(), &limits).unwrap();
         let expected = encode(&Format::json(), &message);
         prop_assert_eq!(&json[..], &expected[..]);
-        let mut back = Vec::new();
-        let done = Format::json().to_cbor(&json, &limits, &mut back).unwrap();
-        prop_assert_eq!(done, !message.iter().any(has_map));
-        if done {
-            prop_assert_eq!(&back[..], &cbor.bytes()[..]);
+        let back = read_json::<Raw>(&json).unwrap();
+        prop_assert_eq!(exact(&back.0), exact(&message));
+    }
+
+    // P3 P7
+    #[test]
+    fn json_that_is_written_directly_is_the_same_message_and_within_the_same_limits(
+        message in vec(value(), 0..5),
+        depth_max in 1..6usize, values_max in 1..60usize, message_bytes_max in 0..300usize,
+    ) {
+        let wide = Limits::default();
+        for limits in [Limits { depth_max, values_max, message_bytes_max, ..wide.clone() }, wide] {
+            let raw = Raw(message.clone());
+            let cbor = Message::encode(&raw, &limits);
+            let direct = (&raw).lend(&Format::json(), &limits, |it| it.into_message());
+            let (cbor, direct) = match (cbor, direct) {
+                (Ok(cbor), Ok(direct)) => (cbor, direct),
+                (cbor, direct) => {
+                    prop_assert_eq!(cbor.err(), direct.err());
+                    continue;
+                }
+            };
+            prop_assert_eq!(direct.format(), &Format::json());
+            prop_assert_eq!(direct.size(), Some(cbor.encoded_len()));
+            let read = decode(&Format::json(), direct.bytes()).unwrap();
+            prop_assert_eq!(exact(&read), exact(&message));
+            prop_assert_eq!(read_json::<Raw>(direct.bytes()).unwrap(), raw);
+            let again = direct.to_cbor(&Limits::default()).unwrap();
+            prop_assert_eq!(again.bytes(), cbor.bytes());
         }
     }
 
     // P3 P4 P7
     #[test]
-    fn json_that_is_no_message_is_refused_with_and_without_values_in_between(
-        message in vec(value(), 0..5), at in any::<usize>(), what in 0..4u8, byte in any::<u8>(),
+    fn json_that_is_checked_while_it_is_read_is_refused_as_by_the_way_over_values(
+        message in vec(value(), 0..5), at in any::<usize>(), what in 0..5u8, byte in any::<u8>(),
+        depth_max in 1..6usize, values_max in 1..40usize,
     ) {
         let limits = Limits::default();
         let mut bytes = encode(&Format::json(), &message);
-        damage(&mut bytes, at, what, byte);
+        if what < 4 {
+            damage(&mut bytes, at, what, byte);
+        }
         let values = decode(&Format::json(), &bytes);
-        let mut cbor = Vec::new();
-        match (Format::json().to_cbor(&bytes, &limits, &mut cbor), values) {
-            // there is a map: the values decide
-            (Ok(false), _) => {}
-            (Ok(true), Ok(values)) => prop_assert_eq!(exact(&Format::cbor().decode(&cbor, &limits).unwrap()), exact(&values)),
+        let read = read_json::<Raw>(&bytes);
+        match (&read, &values) {
+            (Ok(read), Ok(values)) => prop_assert_eq!(exact(&read.0), exact(values)),
             (Err(_), Err(_)) => {}
-            (json, values) => prop_assert!(false, "{json:?} {values:?}"),
+            _ => prop_assert!(false, "{read:?} {values:?}"),
+        }
+        let message = Message::from_wire(bytes.clone().into(), Format::json());
+        prop_assert_eq!(message.check(&limits).is_ok(), values.is_ok());
+        if let (Ok(values), Ok(Some(tag))) = (&values, message.tag(&limits)) {
+            prop_assert_eq!(values.first().and_then(Value::as_str), Some(&*tag));
+            prop_assert!(Format::json().is_tagged(&bytes, &tag));
+            prop_assert!(!Format::json().is_tagged(&bytes, &(tag.into_owned() + "a")));
+        }
+        if values.is_err() {
+            // whatever type is asked for, and however little of the message it looks at
+            prop_assert!(read_json::<serde::de::IgnoredAny>(&bytes).is_err());
+            prop_assert!(read_json::<(Value, Value)>(&bytes).is_err());
+            prop_assert!(read_json::<(u64, String)>(&bytes).is_err());
+            prop_assert!(read_json::<(Option<i64>, serde::de::IgnoredAny)>(&bytes).is_err());
+            prop_assert!(read_json::<(String, bytes::Bytes, f64)>(&bytes).is_err());
+        }
+        // with less room
+        let limits = Limits { depth_max, values_max, ..limits };
+        let values = Format::json().decode(&bytes, &limits);
+        for read in [message.decode::<Raw>(&limits).map(drop), message.decode::<serde::de::IgnoredAny>(&limits).map(drop), message.check(&limits)] {
+            prop_assert_eq!(read.is_ok(), values.is_ok(), "{:?} {:?}", read, values);
         }
     }
+
+    // P7
+    #[test]
+    fn long_json_is_read_as_short_json_is(
+        message in vec(value(), 1..5), len in 0..9000usize, at in any::<usize>(), what in 0..5u8, byte in any::<u8>(),
+    ) {
+        let blob: Vec<u8> = (0..len).map(|at| (at * 7) as u8).collect();
+        let message = [vec![Value::from("x".repeat(len)), Value::Bytes(blob)], message].concat();
+        let mut bytes = encode(&Format::json(), &message);
+        if what < 4 {
+            damage(&mut bytes, at, what, byte);
+        }
+        let values = decode(&Format::json(), &bytes);
+        let read = read_json::<Raw>(&bytes);
+        prop_assert_eq!(read_json::<serde::de::IgnoredAny>(&bytes).is_ok(), values.is_ok());
+        match (&read, &values) {
+            (Ok(read), Ok(values)) => prop_assert_eq!(exact(&read.0), exact(values)),
+            (Err(_), Err(_)) => {}
+            _ => prop_assert!(false, "{read:?} {values:?}"),
+        }
+    }
+}
+
+/// What is taken of JSON that nobody has checked, without values in between.
+fn read_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    Message::from_wire(bytes.to_vec().into(), Format::json()).decode(&Limits::default())
 }
 
 // P4 P7

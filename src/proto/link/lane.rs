@@ -86,10 +86,7 @@ impl Item {
         else {
             return Ok(());
         };
-        if message.format() != to {
-            *message = Message::from_wire(message.in_format(to, limits)?, to.clone());
-        }
-        Ok(())
+        message.transcode(to, limits)
     }
 
     /// Bytes of kind and body before the payload.

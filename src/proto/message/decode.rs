@@ -12,7 +12,7 @@ use serde::{
 
 use super::{DecodeError, raw::RAW};
 use crate::proto::{
-    codec::cbor::Reader,
+    codec::{cbor::Reader, json},
     value::{Key, Value, blob::BLOB, too_many},
 };
 
@@ -27,6 +27,27 @@ pub(super) fn cbor<T: DeserializeOwned>(
         len -= 1;
     }
     let mut rest = Cbor { reader, len };
+    let made = list(&mut rest, skip)?;
+    rest.reader.end()?;
+    Ok(made)
+}
+
+/// Reads a `T` from the JSON of a message, without its first `skip` values.
+pub(super) fn json<T: DeserializeOwned>(
+    mut reader: json::Reader<'_>,
+    skip: usize,
+) -> Result<T, DecodeError> {
+    reader.begin_list()?;
+    let mut rest = Json {
+        reader,
+        taken: 0,
+        skipped: 0,
+        more: None,
+    };
+    while rest.skipped < skip && !rest.is_over()? {
+        rest.next()?.skip()?;
+        rest.skipped += 1;
+    }
     let made = list(&mut rest, skip)?;
     rest.reader.end()?;
     Ok(made)
@@ -47,10 +68,8 @@ fn list<'de, L: List<'de>, T: DeserializeOwned>(
         args: skip > 0,
         raw: false,
     })?;
-    match list.len() {
-        0 => Ok(made),
-        more => Err(too_many(len, more)),
-    }
+    list.end(len)?;
+    Ok(made)
 }
 
 /// The values of a message that are still to be read.
@@ -58,8 +77,19 @@ trait List<'de> {
     type Value<'a>: Deserializer<'de, Error = DecodeError>
     where
         Self: 'a;
-    fn len(&self) -> usize;
+    /// How many they are, where that is known before.
+    fn len(&self) -> Option<usize>;
+    fn is_over(&mut self) -> Result<bool, DecodeError>;
     fn next(&mut self) -> Result<Self::Value<'_>, DecodeError>;
+    /// None is left of those that were so many.
+    fn end(&mut self, len: Option<usize>) -> Result<(), DecodeError>;
+}
+
+fn nothing_more(len: Option<usize>, more: usize) -> Result<(), DecodeError> {
+    match more {
+        0 => Ok(()),
+        more => Err(too_many(len.unwrap_or(more), more)),
+    }
 }
 
 fn past_the_end() -> DecodeError {
@@ -76,12 +106,64 @@ impl<'de> List<'de> for Cbor<'de> {
         = &'a mut Reader<'de>
     where
         Self: 'a;
-    fn len(&self) -> usize {
-        self.len
+    fn len(&self) -> Option<usize> {
+        Some(self.len)
+    }
+    fn is_over(&mut self) -> Result<bool, DecodeError> {
+        Ok(self.len == 0)
     }
     fn next(&mut self) -> Result<&mut Reader<'de>, DecodeError> {
         self.len = self.len.checked_sub(1).ok_or_else(past_the_end)?;
         Ok(&mut self.reader)
+    }
+    fn end(&mut self, len: Option<usize>) -> Result<(), DecodeError> {
+        nothing_more(len, self.len)
+    }
+}
+
+struct Json<'de> {
+    reader: json::Reader<'de>,
+    /// How many were read.
+    taken: usize,
+    /// How many of them were passed over at the beginning.
+    skipped: usize,
+    /// Whether a next one is there, where that was looked up.
+    more: Option<bool>,
+}
+
+impl<'de> List<'de> for Json<'de> {
+    type Value<'a>
+        = &'a mut json::Reader<'de>
+    where
+        Self: 'a;
+    fn len(&self) -> Option<usize> {
+        None
+    }
+    #[inline]
+    fn is_over(&mut self) -> Result<bool, DecodeError> {
+        let more = match self.more {
+            Some(more) => more,
+            None => self.reader.more(self.taken == 0)?,
+        };
+        self.more = Some(more);
+        Ok(!more)
+    }
+    #[inline]
+    fn next(&mut self) -> Result<&mut json::Reader<'de>, DecodeError> {
+        if self.is_over()? {
+            return Err(past_the_end());
+        }
+        self.more = None;
+        self.taken += 1;
+        Ok(&mut self.reader)
+    }
+    fn end(&mut self, _len: Option<usize>) -> Result<(), DecodeError> {
+        let mut more = 0;
+        while !self.is_over()? {
+            self.next()?.skip()?;
+            more += 1;
+        }
+        nothing_more(Some(self.taken - self.skipped), more)
     }
 }
 
@@ -90,11 +172,17 @@ impl<'de> List<'de> for slice::Iter<'de, Value> {
         = &'de Value
     where
         Self: 'a;
-    fn len(&self) -> usize {
-        ExactSizeIterator::len(self)
+    fn len(&self) -> Option<usize> {
+        Some(ExactSizeIterator::len(self))
+    }
+    fn is_over(&mut self) -> Result<bool, DecodeError> {
+        Ok(self.as_slice().is_empty())
     }
     fn next(&mut self) -> Result<&'de Value, DecodeError> {
         Iterator::next(self).ok_or_else(past_the_end)
+    }
+    fn end(&mut self, len: Option<usize>) -> Result<(), DecodeError> {
+        nothing_more(len, self.as_slice().len())
     }
 }
 
@@ -109,7 +197,11 @@ struct Top<'a, L> {
 impl<'a, 'de, L: List<'de>> Top<'a, L> {
     /// The only value.
     fn one(self) -> Result<L::Value<'a>, DecodeError> {
-        match self.list.len() {
+        let len = match self.list.len() {
+            None if self.list.is_over()? => 0,
+            known => known.unwrap_or(1),
+        };
+        match len {
             1 => self.list.next(),
             n => Err(DecodeError(format!("a list of {n} values, expected 1"))),
         }
@@ -150,10 +242,10 @@ impl<'de, L: List<'de>> Deserializer<'de> for Top<'_, L> {
         self.one()?.deserialize_any(visitor)
     }
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.list.len() {
-            0 => visitor.visit_unit(),
-            _ => self.one()?.deserialize_unit(visitor),
+        if self.list.is_over()? {
+            return visitor.visit_unit();
         }
+        self.one()?.deserialize_unit(visitor)
     }
     fn deserialize_unit_struct<V: Visitor<'de>>(
         self,
@@ -216,7 +308,7 @@ impl<'de, L: List<'de>> Deserializer<'de> for Top<'_, L> {
         }
     }
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        while self.list.len() > 0 {
+        while !self.list.is_over()? {
             IgnoredAny::deserialize(self.list.next()?)?;
         }
         visitor.visit_unit()
@@ -238,7 +330,7 @@ impl<'de, L: List<'de>> SeqAccess<'de> for Elements<'_, L> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, DecodeError> {
-        if self.list.len() == 0 {
+        if self.list.is_over()? {
             return Ok(None);
         }
         let index = self.done;
@@ -248,7 +340,7 @@ impl<'de, L: List<'de>> SeqAccess<'de> for Elements<'_, L> {
             .map_err(|e| e.at(format_args!("value {index}")))
     }
     fn size_hint(&self) -> Option<usize> {
-        Some(self.list.len())
+        self.list.len()
     }
 }
 
@@ -262,7 +354,7 @@ impl<'de, L: List<'de>> EnumAccess<'de> for Variant<'_, L> {
         self,
         seed: V,
     ) -> Result<(V::Value, Self), DecodeError> {
-        if self.0.len() == 0 {
+        if self.0.is_over()? {
             return Err(DecodeError::new("an empty list, expected a tag"));
         }
         let tag = <&str>::deserialize(self.0.next()?)?;
@@ -286,14 +378,13 @@ impl<'de, L: List<'de>> VariantAccess<'de> for Variant<'_, L> {
                 "a variant with flattened fields, which have no positions; put them into a struct of their own",
             ));
         }
-        match self.0.len() {
-            0 => Err(DecodeError::new(
+        if self.0.is_over()? {
+            return Err(DecodeError::new(
                 "a tag without the value that belongs to it",
-            )),
-            _ => seed
-                .deserialize(self.0.next()?)
-                .map_err(|e| e.at(format_args!("value 0"))),
+            ));
         }
+        seed.deserialize(self.0.next()?)
+            .map_err(|e| e.at(format_args!("value 0")))
     }
     fn tuple_variant<V: Visitor<'de>>(
         self,

@@ -1,4 +1,4 @@
-//! How a Rust type becomes the list of a message: the outermost level only, the rest is the CBOR writer's.
+//! How a Rust type becomes the list of a message: the outermost level only, the rest is the writer's.
 
 use std::any::type_name;
 
@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer, ser};
 
 use super::{EncodeError, raw::RAW};
 use crate::proto::{
-    codec::cbor::{MapWriter, SeqWriter, Writer},
+    codec::{Form, MapWriter, SeqWriter, Writer},
     value::blob::BLOB,
 };
 
@@ -20,8 +20,8 @@ pub(super) enum Unit {
 }
 
 /// Writes `what` as a list.
-pub(super) fn list<T: Serialize + ?Sized>(
-    writer: &mut Writer,
+pub(super) fn list<T: Serialize + ?Sized, F: Form>(
+    writer: &mut Writer<F>,
     what: &T,
     unit: Unit,
 ) -> Result<(), EncodeError> {
@@ -32,26 +32,30 @@ pub(super) fn list<T: Serialize + ?Sized>(
     })
 }
 
-struct Top<'a> {
-    writer: &'a mut Writer,
+struct Top<'a, F> {
+    writer: &'a mut Writer<F>,
     unit: Unit,
     /// Whether a list that comes now is the message.
     raw: bool,
 }
 
-impl<'a> Top<'a> {
-    /// The place of the one value of a message.
-    fn one(self) -> Result<&'a mut Writer, EncodeError> {
-        self.writer.begin_one()?;
-        Ok(self.writer)
+impl<'a, F: Form> Top<'a, F> {
+    /// Writes the one value of a message.
+    fn one(
+        self,
+        write: impl FnOnce(&mut Writer<F>) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        let open = self.writer.begin_one()?;
+        write(self.writer)?;
+        self.writer.close(&open)
     }
-    fn elements(self, len: usize) -> Result<Elements<'a>, EncodeError> {
+    fn elements(self, len: usize) -> Result<Elements<'a, F>, EncodeError> {
         Ok(Elements {
             list: self.writer.list(Some(len))?,
             tags: 0,
         })
     }
-    fn variant(self, variant: &str, len: usize) -> Result<Elements<'a>, EncodeError> {
+    fn variant(self, variant: &str, len: usize) -> Result<Elements<'a, F>, EncodeError> {
         let mut list = self.writer.list(Some(len.saturating_add(1)))?;
         list.element(variant)?;
         Ok(Elements { list, tags: 1 })
@@ -59,15 +63,15 @@ impl<'a> Top<'a> {
 }
 
 /// The list of the message while it is written.
-struct Elements<'a> {
-    list: SeqWriter<'a>,
+struct Elements<'a, F> {
+    list: SeqWriter<'a, F>,
     /// How many of its values are a tag, for errors.
     tags: u64,
 }
 
 macro_rules! elements {
     ($($trait:ident $method:ident)*) => {$(
-        impl ser::$trait for Elements<'_> {
+        impl<F: Form> ser::$trait for Elements<'_, F> {
             type Ok = ();
             type Error = EncodeError;
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
@@ -88,7 +92,7 @@ elements! {
     SerializeTupleVariant serialize_field
 }
 
-impl ser::SerializeStructVariant for Elements<'_> {
+impl<F: Form> ser::SerializeStructVariant for Elements<'_, F> {
     type Ok = ();
     type Error = EncodeError;
     fn serialize_field<T: Serialize + ?Sized>(
@@ -112,13 +116,13 @@ impl ser::SerializeStructVariant for Elements<'_> {
 }
 
 /// A map as the one value of a message.
-struct OneMap<'a> {
-    map: MapWriter<'a>,
+struct OneMap<'a, F> {
+    map: MapWriter<'a, F>,
     /// Whether the first entry is still to come.
     first: bool,
 }
 
-impl OneMap<'_> {
+impl<F: Form> OneMap<'_, F> {
     /// serde writes the tag of an enum that is tagged internally as the first entry, its name and its value of the
     /// type `str`, which no field of a struct and no key of a usual map can have.
     fn refuse_tag<T: ?Sized>(&mut self) -> Result<(), EncodeError> {
@@ -133,7 +137,7 @@ impl OneMap<'_> {
     }
 }
 
-impl ser::SerializeStruct for OneMap<'_> {
+impl<F: Form> ser::SerializeStruct for OneMap<'_, F> {
     type Ok = ();
     type Error = EncodeError;
     fn serialize_field<T: Serialize + ?Sized>(
@@ -150,7 +154,7 @@ impl ser::SerializeStruct for OneMap<'_> {
     }
 }
 
-impl ser::SerializeMap for OneMap<'_> {
+impl<F: Form> ser::SerializeMap for OneMap<'_, F> {
     type Ok = ();
     type Error = EncodeError;
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
@@ -169,21 +173,21 @@ impl ser::SerializeMap for OneMap<'_> {
 macro_rules! one {
     ($($method:ident $type:ty)*) => {$(
         fn $method(self, it: $type) -> Result<(), EncodeError> {
-            self.one()?.$method(it)
+            self.one(|writer| writer.$method(it))
         }
     )*};
 }
 
-impl<'a> Serializer for Top<'a> {
+impl<'a, F: Form> Serializer for Top<'a, F> {
     type Ok = ();
     type Error = EncodeError;
-    type SerializeSeq = SeqWriter<'a>;
-    type SerializeTuple = Elements<'a>;
-    type SerializeTupleStruct = Elements<'a>;
-    type SerializeTupleVariant = Elements<'a>;
-    type SerializeMap = OneMap<'a>;
-    type SerializeStruct = OneMap<'a>;
-    type SerializeStructVariant = Elements<'a>;
+    type SerializeSeq = SeqWriter<'a, F>;
+    type SerializeTuple = Elements<'a, F>;
+    type SerializeTupleStruct = Elements<'a, F>;
+    type SerializeTupleVariant = Elements<'a, F>;
+    type SerializeMap = OneMap<'a, F>;
+    type SerializeStruct = OneMap<'a, F>;
+    type SerializeStructVariant = Elements<'a, F>;
 
     one! {
         serialize_bool bool
@@ -205,14 +209,14 @@ impl<'a> Serializer for Top<'a> {
         serialize_unit_struct &'static str
     }
     fn serialize_none(self) -> Result<(), EncodeError> {
-        self.one()?.serialize_none()
+        self.one(|writer| writer.serialize_none())
     }
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
-        value.serialize(self.one()?)
+        self.one(|writer| value.serialize(writer))
     }
     fn serialize_unit(self) -> Result<(), EncodeError> {
         match self.unit {
-            Unit::Null => self.one()?.serialize_unit(),
+            Unit::Null => self.one(|writer| writer.serialize_unit()),
             Unit::Empty => self.writer.list(Some(0))?.finish(),
         }
     }
@@ -230,7 +234,7 @@ impl<'a> Serializer for Top<'a> {
         value: &T,
     ) -> Result<(), EncodeError> {
         if name == BLOB {
-            return self.one()?.serialize_newtype_struct(name, value);
+            return self.one(|writer| writer.serialize_newtype_struct(name, value));
         }
         let raw = name == RAW;
         value.serialize(Top { raw, ..self })
@@ -252,21 +256,24 @@ impl<'a> Serializer for Top<'a> {
         ser::SerializeTuple::serialize_element(&mut elements, value)?;
         elements.list.finish()
     }
-    fn serialize_seq(self, len: Option<usize>) -> Result<SeqWriter<'a>, EncodeError> {
+    fn serialize_seq(self, len: Option<usize>) -> Result<SeqWriter<'a, F>, EncodeError> {
         if self.raw {
             self.writer.list(len)
         } else {
-            self.one()?.list(len)
+            let around = Some(self.writer.begin_one()?);
+            let mut list = self.writer.list(len)?;
+            list.around = around;
+            Ok(list)
         }
     }
-    fn serialize_tuple(self, len: usize) -> Result<Elements<'a>, EncodeError> {
+    fn serialize_tuple(self, len: usize) -> Result<Elements<'a, F>, EncodeError> {
         self.elements(len)
     }
     fn serialize_tuple_struct(
         self,
         _name: &'static str,
         len: usize,
-    ) -> Result<Elements<'a>, EncodeError> {
+    ) -> Result<Elements<'a, F>, EncodeError> {
         self.elements(len)
     }
     fn serialize_tuple_variant(
@@ -275,20 +282,24 @@ impl<'a> Serializer for Top<'a> {
         _index: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Elements<'a>, EncodeError> {
+    ) -> Result<Elements<'a, F>, EncodeError> {
         self.variant(variant, len)
     }
-    fn serialize_map(self, len: Option<usize>) -> Result<OneMap<'a>, EncodeError> {
-        Ok(OneMap {
-            map: self.one()?.serialize_map(len)?,
-            first: true,
-        })
+    fn serialize_map(self, len: Option<usize>) -> Result<OneMap<'a, F>, EncodeError> {
+        let around = Some(self.writer.begin_one()?);
+        let mut map = self.writer.serialize_map(len)?;
+        map.around = around;
+        Ok(OneMap { map, first: true })
     }
-    fn serialize_struct(self, name: &'static str, len: usize) -> Result<OneMap<'a>, EncodeError> {
-        Ok(OneMap {
-            map: self.one()?.serialize_struct(name, len)?,
-            first: true,
-        })
+    fn serialize_struct(
+        self,
+        name: &'static str,
+        len: usize,
+    ) -> Result<OneMap<'a, F>, EncodeError> {
+        let around = Some(self.writer.begin_one()?);
+        let mut map = self.writer.serialize_struct(name, len)?;
+        map.around = around;
+        Ok(OneMap { map, first: true })
     }
     fn serialize_struct_variant(
         self,
@@ -296,7 +307,7 @@ impl<'a> Serializer for Top<'a> {
         _index: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Elements<'a>, EncodeError> {
+    ) -> Result<Elements<'a, F>, EncodeError> {
         self.variant(variant, len)
     }
     fn is_human_readable(&self) -> bool {

@@ -66,7 +66,7 @@ mod tests {
     use proptest::prelude::*;
     use serde::{Deserialize, Serialize, Serializer};
 
-    use super::super::{DecodeError, EncodeError, Message};
+    use super::super::{DecodeError, EncodeError, IntoMessage, Message};
     use crate::proto::{
         codec::Format,
         limits::Limits,
@@ -197,6 +197,11 @@ mod tests {
             let json = Message::from_wire(sent.in_format(&Format::json(), &limits).unwrap(), Format::json());
             prop_assert_eq!(&json.decode::<Shape<Blob>>(&limits).unwrap(), &shape);
             prop_assert_eq!(&sent.decode::<Shape<Bytes>>(&limits).unwrap().map(Blob), &shape);
+            let direct = (&shape).lend(&Format::json(), &limits, |it| it.into_message()).unwrap();
+            prop_assert_eq!(direct.format(), &Format::json());
+            prop_assert_eq!(direct.checked, plain.checked);
+            prop_assert_eq!(&direct.decode::<Shape<Blob>>(&limits).unwrap(), &shape);
+            prop_assert_eq!(direct.values(&limits).unwrap(), plain.values(&limits).unwrap());
             prop_assert_eq!(sent, plain);
         }
     }

@@ -5,7 +5,12 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
 use super::{EncodeError, Encoded, Message, empty, encode};
-use crate::proto::{codec::cbor, id::PortId, limits::Limits, value::Value};
+use crate::proto::{
+    codec::{Format, cbor},
+    id::PortId,
+    limits::Limits,
+    value::Value,
+};
 
 /// The name by which the encoder and the decoder know a list that is the message itself.
 pub(super) const RAW: &str = "$portmesh::Raw";
@@ -93,14 +98,21 @@ pub trait IntoMessage {
         let message = self.into_message(limits)?;
         message.with_appended(&[Value::Text(reply.text())], limits)
     }
-    /// [`Self::into_message`], for who may have no need of a message of its own: what is written out at once is lent.
+    /// [`Self::into_message`], for who may have no need of a message of its own: what is written out at once is lent. In
+    /// `format`, where it can be written in that directly; else in CBOR.
     ///
     /// # Errors
     /// See [`EncodeError`]; then `take` was not called.
-    fn lend<R>(self, limits: &Limits, take: impl FnOnce(Encoded<'_>) -> R) -> Result<R, EncodeError>
+    fn lend<R>(
+        self,
+        format: &Format,
+        limits: &Limits,
+        take: impl FnOnce(Encoded<'_>) -> R,
+    ) -> Result<R, EncodeError>
     where
         Self: Sized,
     {
+        let _ = format;
         Ok(take(Encoded::Whole(self.into_message(limits)?)))
     }
 }
@@ -117,10 +129,11 @@ impl<T: Serialize> IntoMessage for T {
     }
     fn lend<R>(
         self,
+        format: &Format,
         limits: &Limits,
         take: impl FnOnce(Encoded<'_>) -> R,
     ) -> Result<R, EncodeError> {
-        Message::lend(&self, limits, take)
+        Message::lend(&self, format, limits, take)
     }
 }
 

@@ -31,11 +31,28 @@ fn maps<T: Serialize + for<'de> Deserialize<'de> + PartialEq + Debug>(what: T, j
         assert_eq!(message.to_string(), json);
         assert_eq!(message.decode::<T>(&limits()).unwrap(), what);
     }
+    let direct = directly(&what).unwrap();
+    assert_eq!(direct.format(), &Format::json());
+    assert_eq!(direct.checked, message.checked, "{json}");
+    assert_eq!(direct.to_string(), json);
+    assert_eq!(direct.decode::<T>(&limits()).unwrap(), what);
+    let again = direct.to_cbor(&limits()).unwrap();
+    assert_eq!(again.decode::<T>(&limits()).unwrap(), what);
+    // as who receives it finds it
+    let came = Message::from_wire(direct.bytes().clone(), Format::json());
+    came.check(&limits()).unwrap();
+    assert_eq!(came.decode::<T>(&limits()).unwrap(), what);
+}
+
+/// Written as JSON with no other form in between, where that can be.
+fn directly<T: Serialize>(what: &T) -> Result<Message, EncodeError> {
+    what.lend(&Format::json(), &limits(), |it| it.into_message())
 }
 
 fn refused<T: Serialize>(what: T, why: &str) {
-    let error = Message::encode(&what, &limits()).unwrap_err().to_string();
-    assert!(error.contains(why), "{error}");
+    let error = Message::encode(&what, &limits()).unwrap_err();
+    assert!(error.to_string().contains(why), "{error}");
+    assert_eq!(directly(&what).unwrap_err(), error);
 }
 
 fn not_decoded<T: for<'de> Deserialize<'de> + Debug>(json: &str, why: &str) {
@@ -520,4 +537,94 @@ fn reasons_are_messages_that_may_be_empty() {
     }
     let long = Reason::die("ä".repeat(5000));
     assert!(long.0[1].as_str().unwrap().len() < 4200);
+}
+
+// P7
+#[test]
+fn keys_that_begin_with_a_dollar_are_told_from_bytes_whatever_is_said_of_their_number() {
+    struct Entries(Option<usize>, Vec<(&'static str, u8)>);
+    impl Serialize for Entries {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeMap;
+            let mut map = to.serialize_map(self.0)?;
+            for (key, value) in &self.1 {
+                map.serialize_entry(key, value)?;
+            }
+            map.end()
+        }
+    }
+    for len in [None, Some(0), Some(1), Some(2)] {
+        for keys in [
+            vec![],
+            vec!["a"],
+            vec!["$bytes"],
+            vec!["$"],
+            vec!["$$x"],
+            vec!["$bytes", "b"],
+            vec!["\"$"],
+        ] {
+            let entries = Entries(len, keys.iter().map(|key| (*key, 1)).collect());
+            let message = encode(&("t", &entries, 2));
+            let direct = directly(&("t", &entries, 2)).unwrap();
+            assert_eq!(direct.checked, message.checked);
+            assert_eq!(direct.to_string(), message.to_string());
+            let values = direct.values(&limits()).unwrap();
+            assert_eq!(values, message.values(&limits()).unwrap());
+        }
+        let twice = Entries(len, vec![("$k", 1), ("$k", 2)]);
+        refused(("t", twice), "twice");
+    }
+}
+
+// P7
+#[test]
+fn texts_with_escapes_are_lent_to_types_that_borrow_them() {
+    #[derive(Debug, PartialEq)]
+    struct Owned(String, Vec<u8>);
+    impl<'de> Deserialize<'de> for Owned {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            let (text, bytes) = <(&str, &[u8])>::deserialize(from)?;
+            Ok(Owned(text.to_owned(), bytes.to_owned()))
+        }
+    }
+    let json = r#"["a\tb",{"$bytes":"AP8="}]"#;
+    decoded(json, Owned("a\tb".to_owned(), vec![0, 255]));
+    let json = r#" [ "\u0053top" ] "#;
+    decoded(json, Order::Stop);
+    let json = r#"[{"\u0061":{"\u0024\u0062ytes":"\/\u002f//AP8\u003d"}}]"#;
+    let map = BTreeMap::from([("a".to_owned(), Bytes::from_static(&[255, 255, 255, 0, 255]))]);
+    decoded(json, map);
+}
+
+// P7
+#[test]
+fn a_type_that_passes_over_an_error_gets_no_message_that_is_none() {
+    #[derive(Debug)]
+    struct Anything;
+    impl<'de> Deserialize<'de> for Anything {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            let _ = u8::deserialize(from);
+            Ok(Anything)
+        }
+    }
+    for json in [
+        r#"[tru,1]"#,
+        r#"["a]"#,
+        r#"[[1,],1]"#,
+        r#"[{"a":1,"a":2},1]"#,
+        r#"[1e999,1]"#,
+        r#"[{"$bytes":"AA"},1]"#,
+        r#"["\ud800",1]"#,
+        "[1 2]",
+        "[1,2",
+        "[1,2]]",
+    ] {
+        let message = Message::from_wire(json.as_bytes().into(), Format::json());
+        let read = message.decode::<(Anything, Anything)>(&limits());
+        assert!(read.is_err(), "{json}");
+        let read = message.decode::<Vec<Anything>>(&limits());
+        assert!(read.is_err(), "{json}");
+    }
+    let good = Message::from_wire(r#"["text",null]"#.into(), Format::json());
+    good.decode::<(Anything, Anything)>(&limits()).unwrap();
 }

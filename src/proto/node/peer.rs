@@ -93,8 +93,8 @@ impl<W> Peer<W> {
         message: impl Into<Encoded<'a>>,
     ) -> Result<Wake, SendRefused> {
         let message = message.into();
-        if let Some((bytes, format)) = message.checked()
-            && self.out.push_small(port, bytes, format)
+        if let Some((bytes, format, size)) = message.checked()
+            && self.out.push_small(port, bytes, format, size)
         {
             return Ok(self.wake());
         }
@@ -408,7 +408,7 @@ impl<W> Peer<W> {
     fn admit(&mut self, port: &PortName, message: Message) -> Result<Message, SendRefused> {
         let bytes = message.encoded_len();
         if let Some(terms) = self.out.terms()
-            && bytes > terms.message_bytes_max
+            && message.size().unwrap_or(bytes) > terms.message_bytes_max
         {
             let max = terms.message_bytes_max;
             return Err(SendRefused::TooLarge { message, max });

@@ -1,6 +1,6 @@
 //! What waits, and for what: P3, P8, P9.
 
-use std::time::Duration;
+use std::{future::poll_fn, task::Poll, time::Duration};
 
 use portmesh::{
     proto::message::Message, runtime::mesh::MeshSendError, transport::memory::MemoryNetwork,
@@ -188,4 +188,62 @@ async fn a_large_message_does_not_hold_up_small_ones() {
     assert_eq!(large.len(), 12 << 20);
     assert!(start.elapsed() > Duration::from_millis(1500));
     assert_eq!(monitor.reason(), None);
+}
+
+/// Lets all tasks run that can, once.
+async fn turn() {
+    let mut is_over = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_over, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+// P9
+#[tokio::test]
+async fn bulk_that_the_network_takes_at_once_lets_other_tasks_run_in_between() {
+    const PORTS: usize = 4;
+    const EACH: usize = 16;
+    const BYTES: usize = 64 << 10;
+    let mut rig = Rig::new();
+    // it takes all that may be under way
+    rig.network = MemoryNetwork::with_buffer_bytes(16 << 20);
+    let a = rig.node("a", &["b"]).await;
+    let b = rig.node("b", &[]).await;
+    let ports: Vec<_> = (0..PORTS).map(|n| b.ports.open(&format!("p{n}"))).collect();
+    a.send("b#p0", ("first",)).unwrap();
+    assert_eq!(ports[0].next::<(String,)>().await.0, "first");
+    let data = "x".repeat(BYTES);
+    for n in 0..PORTS * EACH {
+        a.send(&format!("b#p{}", n % PORTS), (&data,)).unwrap();
+    }
+    let all = async {
+        for port in &ports {
+            for _ in 0..EACH {
+                port.next::<(String,)>().await;
+            }
+        }
+    };
+    let mesh = a.mesh.clone();
+    let watch = tokio::spawn(async move {
+        let mut most = 0;
+        let mut before = mesh.stats().bytes_out;
+        loop {
+            turn().await;
+            let now = mesh.stats().bytes_out;
+            most = most.max(now - before);
+            before = now;
+            if now > (PORTS * EACH * BYTES) as u64 {
+                return most;
+            }
+        }
+    });
+    soon("all of it", all).await;
+    let most = watch.await.unwrap();
+    // 256 KiB, and what one write may be more
+    assert!(most <= 400 << 10, "{most} bytes went out in one turn");
 }

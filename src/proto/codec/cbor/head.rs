@@ -176,13 +176,14 @@ fn to_half(float: f32) -> Option<u16> {
     Some(sign | half)
 }
 
-/// Appends a head with the shortest form of its number.
-#[inline]
 /// Whether that is the first byte of a list whose length stands in it, and can be one more.
+#[inline]
 pub(crate) fn is_short_list(byte: u8) -> bool {
     byte >> 5 == LIST && byte & 0x1f < 23
 }
 
+/// Appends a head with the shortest form of its number.
+#[inline]
 pub(crate) fn put(out: &mut Vec<u8>, kind: u8, number: u64) {
     let kind = kind << 5;
     match number {
@@ -224,6 +225,18 @@ pub(crate) fn put_float(out: &mut Vec<u8>, float: f64) {
     } else {
         out.push(0xfa);
         out.extend_from_slice(&single.to_be_bytes());
+    }
+}
+
+/// How many bytes that float takes.
+pub(crate) fn float_len(float: f64) -> usize {
+    let single = float as f32;
+    if f64::from(single).to_bits() != float.to_bits() {
+        9
+    } else if to_half(single).is_some() {
+        3
+    } else {
+        5
     }
 }
 

@@ -4,12 +4,12 @@
 //! the shortest float that is exactly the same number. What we read may have longer heads and floats, but no
 //! indefinite lengths, no tags, no `undefined` or other simple values, no keys that are not text, no key twice.
 
+mod form;
 pub(crate) mod head;
-mod key;
 mod read;
 mod scan;
-mod write;
 
+pub(crate) use super::write::{Kept, Writer};
+pub(crate) use form::Cbor;
 pub(crate) use read::{Reader, is_tagged, peek_tag};
 pub(crate) use scan::scan;
-pub(crate) use write::{Kept, MapWriter, SeqWriter, Writer};

@@ -11,6 +11,7 @@ use crate::proto::{
         sink::FrameSink,
         window::LaneIndex,
     },
+    message::Message,
 };
 
 /// What is kept for what is ready next, while nothing is.
@@ -194,10 +195,12 @@ impl Outbound {
         }
         let is_db = entry.item.is_db();
         let sized = entry.item.counts() || is_db;
-        let problem = if sized && entry.size > terms.message_bytes_max {
+        let in_cbor = entry.item.payload().and_then(Message::size);
+        let size = in_cbor.unwrap_or(entry.size);
+        let problem = if sized && size > terms.message_bytes_max {
             Some(format!(
-                "a message of {} bytes, the peer takes {}",
-                entry.size, terms.message_bytes_max
+                "a message of {size} bytes, the peer takes {}",
+                terms.message_bytes_max
             ))
         } else {
             let result = entry.item.transcode(&terms.format, &self.limits);

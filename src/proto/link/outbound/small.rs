@@ -19,15 +19,20 @@ use crate::proto::{
 const SMALL_BYTES: usize = 4 << 10;
 
 impl Outbound {
-    /// Sends a message of these bytes, or queues it, in the link's format. `false`: it is not for this way, and nothing has
-    /// happened.
-    pub(crate) fn push_small(&mut self, port: &PortName, payload: &[u8], format: &Format) -> bool {
+    /// Sends a message of these bytes, so many in CBOR, or queues it, in the link's format. `false`: it is not for this way, and
+    /// nothing has happened.
+    pub(crate) fn push_small(
+        &mut self,
+        port: &PortName,
+        payload: &[u8],
+        format: &Format,
+        size: usize,
+    ) -> bool {
         let Some(terms) = &self.terms else {
             return false;
         };
-        let is_small = !self.is_quiet
-            && payload.len() < SMALL_BYTES
-            && payload.len() <= terms.message_bytes_max;
+        let is_small =
+            !self.is_quiet && payload.len() < SMALL_BYTES && size <= terms.message_bytes_max;
         if !is_small || !self.has_room(port, payload.len()) {
             return false;
         }

@@ -38,7 +38,8 @@ fn send(out: &mut Outbound, port: &PortName, bytes: usize) {
 /// By the way of small messages where it is one, or by that of all.
 fn send_numbered(out: &mut Outbound, port: &PortName, bytes: usize, n: u64, small: bool) {
     let message = Message::encode(&(n, "x".repeat(bytes)), &Limits::default()).unwrap();
-    if !small || !out.push_small(port, message.bytes(), message.format()) {
+    let size = message.encoded_len();
+    if !small || !out.push_small(port, message.bytes(), message.format(), size) {
         let watch = false;
         out.push(port, Item::Send { message, watch });
     }

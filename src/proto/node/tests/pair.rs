@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::monitor::WatchId;
+use crate::proto::{message::IntoMessage, monitor::WatchId};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -112,8 +112,16 @@ impl Model {
         match *op {
             Op::Send { port, padding } => {
                 let port = self.port(port);
-                let message = numbered(self.next, padding);
-                if self.pair.a.peer.send(&port, message).is_ok() {
+                // the sender may be wrong about the link's format
+                let format = match self.next % 2 {
+                    0 => Format::json(),
+                    _ => Format::cbor(),
+                };
+                let text = "x".repeat(padding);
+                let sent = ("m", self.next, text).lend(&format, &Limits::default(), |message| {
+                    self.pair.a.peer.send(&port, message)
+                });
+                if sent.unwrap().is_ok() {
                     self.sent.entry(port).or_default().push(self.next);
                 }
                 self.next += 1;

@@ -1,11 +1,14 @@
-//! Any serde type as CBOR, checked against the data model and the limits while it is written.
-
-use std::borrow::Cow;
+//! Any serde type in a format, checked against the data model and the limits while it is written.
 
 use bytes::Bytes;
 use serde::{Serialize, Serializer, ser};
 
-use super::{super::budget::Budget, head, key::KeyWriter};
+use super::{
+    budget::Budget,
+    cbor::{Cbor, head},
+    form::Form,
+    key::KeyWriter,
+};
 use crate::proto::{
     limits::Limits,
     value::{
@@ -15,13 +18,14 @@ use crate::proto::{
 };
 
 /// Writes values one after the other.
-pub(crate) struct Writer {
+pub(crate) struct Writer<F = Cbor> {
     pub(crate) out: Vec<u8>,
     pub(crate) budget: Budget,
+    form: F,
     bytes_max: usize,
     /// Whether there is a map among what was written: keys may be there twice.
     pub(crate) has_map: bool,
-    /// Bytes that were not copied into `out`. `None`: all are.
+    /// Bytes that were not copied into `out`. `None`: all are, as always but in CBOR.
     pub(crate) kept: Option<Vec<Kept>>,
     kept_bytes: usize,
 }
@@ -37,45 +41,26 @@ fn refuse<T>(why: &str) -> Result<T, EncodeError> {
     Err(EncodeError::NotEncodable(why.to_owned()))
 }
 
-impl Writer {
+impl<F: Form> Writer<F> {
     /// Appends to `out`, at most the limit's bytes in all.
     pub(crate) fn new(out: Vec<u8>, limits: &Limits) -> Self {
         Writer {
             out,
             budget: Budget::new(limits),
+            form: F::default(),
             bytes_max: limits.message_bytes_max,
             has_map: false,
             kept: None,
             kept_bytes: 0,
         }
     }
-    /// Likewise; long bytes that are handed over are kept, not copied.
-    pub(crate) fn keeping(out: Vec<u8>, limits: &Limits) -> Self {
-        Writer {
-            kept: Some(Vec::new()),
-            ..Self::new(out, limits)
-        }
-    }
-    /// What was written with no bytes where some were kept: as good for checking all else.
-    pub(crate) fn without_kept(&self) -> Cow<'_, [u8]> {
-        let kept = self.kept.as_deref().unwrap_or_default();
-        if kept.is_empty() {
-            return Cow::Borrowed(&self.out);
-        }
-        let mut out = Vec::with_capacity(self.out.len());
-        let mut from = 0;
-        for Kept { at, bytes } in kept {
-            let head = at.saturating_sub(head::len(bytes.len() as u64));
-            out.extend_from_slice(self.out.get(from..head).unwrap_or_default());
-            head::put(&mut out, head::BYTES, 0);
-            from = *at;
-        }
-        out.extend_from_slice(self.out.get(from..).unwrap_or_default());
-        Cow::Owned(out)
+    /// How long the CBOR form of what was written is, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.form.size(&self.out) + self.kept_bytes
     }
     /// Whether what was written is within the limit with so many bytes more.
     pub(crate) fn check_size(&self, more: usize) -> Result<(), EncodeError> {
-        let bytes = (self.out.len() + self.kept_bytes).saturating_add(more);
+        let bytes = self.size().saturating_add(more);
         if bytes > self.bytes_max {
             return Err(EncodeError::TooLarge {
                 bytes,
@@ -89,43 +74,25 @@ impl Writer {
             return refuse("an integer outside the range of i64 and u64");
         };
         self.budget.count()?;
-        head::put_int(&mut self.out, n);
+        self.form.int(&mut self.out, n);
         Ok(())
     }
-    fn simple(&mut self, byte: u8) -> Result<(), EncodeError> {
+    fn null(&mut self) -> Result<(), EncodeError> {
         self.budget.count()?;
-        self.out.push(byte);
+        self.form.null(&mut self.out);
         Ok(())
     }
     pub(crate) fn text(&mut self, text: &str) -> Result<(), EncodeError> {
-        self.string(head::TEXT, text.as_bytes())
-    }
-    /// Appends a text to the list that is all that was written; the text is in parts. `false`: the head of the list has no
-    /// room for one more, and nothing was done.
-    pub(crate) fn append_text(&mut self, parts: [&str; 3]) -> Result<bool, EncodeError> {
-        let Some(head) = self
-            .out
-            .first_mut()
-            .filter(|head| head::is_short_list(**head))
-        else {
-            return Ok(false);
-        };
-        *head += 1;
-        self.budget.count()?;
-        let len = parts.iter().map(|part| part.len()).sum();
-        self.check_size(len)?;
-        head::put(&mut self.out, head::TEXT, len as u64);
-        for part in parts {
-            self.out.extend_from_slice(part.as_bytes());
-        }
-        Ok(true)
-    }
-    fn string(&mut self, kind: u8, bytes: &[u8]) -> Result<(), EncodeError> {
         self.budget.count()?;
         // Before the copy: nobody should wait for a gigabyte to be copied that is then refused.
+        self.check_size(text.len())?;
+        self.form.text(&mut self.out, text);
+        Ok(())
+    }
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.budget.count()?;
         self.check_size(bytes.len())?;
-        head::put(&mut self.out, kind, bytes.len() as u64);
-        self.out.extend_from_slice(bytes);
+        self.form.bytes(&mut self.out, bytes);
         Ok(())
     }
     /// Bytes that are not copied.
@@ -136,57 +103,69 @@ impl Writer {
         self.keep_at(self.out.len(), bytes);
         Ok(())
     }
-    fn keep_at(&mut self, at: usize, bytes: Bytes) {
+    pub(super) fn keep_at(&mut self, at: usize, bytes: Bytes) {
         self.kept_bytes += bytes.len();
         self.kept.get_or_insert_default().push(Kept { at, bytes });
     }
     /// Begins a list, of so many values by what its owner says. It may be wrong: the end counts.
-    pub(crate) fn list(&mut self, len: Option<usize>) -> Result<SeqWriter<'_>, EncodeError> {
-        let open = self.open(head::LIST, len)?;
-        Ok(SeqWriter { writer: self, open })
+    pub(crate) fn list(&mut self, len: Option<usize>) -> Result<SeqWriter<'_, F>, EncodeError> {
+        let open = self.open(false, len)?;
+        Ok(SeqWriter {
+            writer: self,
+            open,
+            around: None,
+        })
     }
-    /// Begins a list of one value that lasts to the end.
-    pub(crate) fn begin_one(&mut self) -> Result<(), EncodeError> {
-        self.open(head::LIST, Some(1)).map(|_| ())
+    /// Begins a list of the one value that comes.
+    pub(crate) fn begin_one(&mut self) -> Result<Open, EncodeError> {
+        let mut open = self.open(false, Some(1))?;
+        open.count = 1;
+        Ok(open)
     }
-    fn map(&mut self, len: Option<usize>) -> Result<MapWriter<'_>, EncodeError> {
+    fn map(&mut self, len: Option<usize>) -> Result<MapWriter<'_, F>, EncodeError> {
         self.has_map = true;
-        let open = self.open(head::MAP, len)?;
+        let open = self.open(true, len)?;
         Ok(MapWriter {
             writer: self,
             open,
-            variant: false,
+            around: None,
         })
     }
     /// The map of one key that a variant with content is.
-    fn variant(&mut self, name: &str) -> Result<(), EncodeError> {
-        self.open(head::MAP, Some(1))?;
-        self.text(name)
+    fn variant(&mut self, name: &str) -> Result<Open, EncodeError> {
+        let mut open = self.open(true, Some(1))?;
+        self.begin_key(&mut open);
+        self.text(name)?;
+        self.form.after_key(&mut self.out);
+        Ok(open)
     }
-    fn open(&mut self, kind: u8, len: Option<usize>) -> Result<Open, EncodeError> {
+    fn begin_key(&mut self, open: &mut Open) {
+        self.form.separate(&mut self.out, open.count);
+        open.count += 1;
+    }
+    fn open(&mut self, is_map: bool, len: Option<usize>) -> Result<Open, EncodeError> {
         self.budget.count()?;
         self.budget.enter()?;
         let declared = len.unwrap_or(0) as u64;
         let at = self.out.len();
-        head::put(&mut self.out, kind, declared);
+        match is_map {
+            true => self.form.open_map(&mut self.out, declared),
+            false => self.form.open_list(&mut self.out, declared),
+        }
         Ok(Open {
             at,
-            kind,
+            is_map,
             declared,
             count: 0,
         })
     }
-    fn close(&mut self, open: &Open) -> Result<(), EncodeError> {
+    pub(crate) fn close(&mut self, open: &Open) -> Result<(), EncodeError> {
         self.budget.leave();
-        if open.count != open.declared {
-            let mut right = Vec::with_capacity(9);
-            head::put(&mut right, open.kind, open.count);
-            let wrong = open.at..open.at + head::len(open.declared);
+        if let Some((end, more)) = self.form.close(&mut self.out, open) {
             let behind = self.kept.iter_mut().flatten();
-            for kept in behind.filter(|kept| kept.at >= wrong.end) {
-                kept.at = kept.at - wrong.len() + right.len();
+            for kept in behind.filter(|kept| kept.at >= end) {
+                kept.at = kept.at.saturating_add_signed(more);
             }
-            self.out.splice(wrong, right);
         }
         self.check_size(0)
     }
@@ -194,45 +173,28 @@ impl Writer {
 
 /// A list or map that is being written.
 pub(crate) struct Open {
-    at: usize,
-    kind: u8,
-    declared: u64,
-    count: u64,
+    /// Where it begins.
+    pub(super) at: usize,
+    pub(super) is_map: bool,
+    pub(super) declared: u64,
+    pub(super) count: u64,
 }
 
 /// A list that is being written.
-pub(crate) struct SeqWriter<'a> {
-    writer: &'a mut Writer,
-    open: Open,
+pub(crate) struct SeqWriter<'a, F = Cbor> {
+    pub(super) writer: &'a mut Writer<F>,
+    pub(super) open: Open,
+    /// What it stands in, which ends with it: the map of a variant, or the message.
+    pub(crate) around: Option<Open>,
 }
 
-impl SeqWriter<'_> {
+impl<F: Form> SeqWriter<'_, F> {
     /// One value more.
     pub(crate) fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        let writer = &mut *self.writer;
+        writer.form.separate(&mut writer.out, self.open.count);
         self.open.count += 1;
-        value.serialize(&mut *self.writer)
-    }
-    /// Values that are encoded and checked already: how many, and how many they hold with what is inside them. `kept`:
-    /// what is kept of them, at places that are `before` too far.
-    pub(crate) fn encoded(
-        &mut self,
-        bytes: &[u8],
-        len: u64,
-        counted: usize,
-        kept: &[Kept],
-        before: usize,
-    ) -> Result<(), EncodeError> {
-        self.open.count += len;
-        self.writer.budget.count_many(counted)?;
-        let more = kept.iter().map(|kept| kept.bytes.len()).sum::<usize>();
-        self.writer.check_size(bytes.len().saturating_add(more))?;
-        let start = self.writer.out.len();
-        self.writer.out.extend_from_slice(bytes);
-        for kept in kept {
-            let at = start + kept.at.saturating_sub(before);
-            self.writer.keep_at(at, kept.bytes.clone());
-        }
-        Ok(())
+        value.serialize(writer)
     }
     /// How many values there are so far.
     pub(crate) fn count(&self) -> u64 {
@@ -240,31 +202,35 @@ impl SeqWriter<'_> {
     }
     /// The list is complete.
     pub(crate) fn finish(self) -> Result<(), EncodeError> {
-        self.writer.close(&self.open)
+        self.writer.close(&self.open)?;
+        match self.around {
+            Some(around) => self.writer.close(&around),
+            None => Ok(()),
+        }
     }
 }
 
 /// A map, or the content of a variant, that is being written.
-pub(crate) struct MapWriter<'a> {
-    writer: &'a mut Writer,
+pub(crate) struct MapWriter<'a, F = Cbor> {
+    writer: &'a mut Writer<F>,
     open: Open,
-    /// Whether it stands in a variant's map, which ends with it.
-    variant: bool,
+    /// What it stands in, which ends with it: the map of a variant, or the message.
+    pub(crate) around: Option<Open>,
 }
 
-impl MapWriter<'_> {
+impl<F: Form> MapWriter<'_, F> {
     fn finish(self) -> Result<(), EncodeError> {
         self.writer.close(&self.open)?;
-        if self.variant {
-            self.writer.budget.leave();
+        match self.around {
+            Some(around) => self.writer.close(&around),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
 macro_rules! compound {
     ($trait:ident $method:ident) => {
-        impl ser::$trait for SeqWriter<'_> {
+        impl<F: Form> ser::$trait for SeqWriter<'_, F> {
             type Ok = ();
             type Error = EncodeError;
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
@@ -279,29 +245,16 @@ macro_rules! compound {
 compound!(SerializeSeq serialize_element);
 compound!(SerializeTuple serialize_element);
 compound!(SerializeTupleStruct serialize_field);
+compound!(SerializeTupleVariant serialize_field);
 
-/// The content of a tuple variant inside a message.
-pub(crate) struct VariantWriter<'a>(SeqWriter<'a>);
-
-impl ser::SerializeTupleVariant for VariantWriter<'_> {
-    type Ok = ();
-    type Error = EncodeError;
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.0.element(value)
-    }
-    fn end(self) -> Result<(), EncodeError> {
-        self.0.writer.close(&self.0.open)?;
-        self.0.writer.budget.leave();
-        Ok(())
-    }
-}
-
-impl ser::SerializeMap for MapWriter<'_> {
+impl<F: Form> ser::SerializeMap for MapWriter<'_, F> {
     type Ok = ();
     type Error = EncodeError;
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
-        self.open.count += 1;
-        key.serialize(KeyWriter(self.writer))
+        self.writer.begin_key(&mut self.open);
+        key.serialize(KeyWriter(&mut *self.writer))?;
+        self.writer.form.after_key(&mut self.writer.out);
+        Ok(())
     }
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         value.serialize(&mut *self.writer)
@@ -313,7 +266,7 @@ impl ser::SerializeMap for MapWriter<'_> {
 
 macro_rules! fields {
     ($trait:ident) => {
-        impl ser::$trait for MapWriter<'_> {
+        impl<F: Form> ser::$trait for MapWriter<'_, F> {
             type Ok = ();
             type Error = EncodeError;
             fn serialize_field<T: Serialize + ?Sized>(
@@ -321,8 +274,9 @@ macro_rules! fields {
                 key: &'static str,
                 value: &T,
             ) -> Result<(), EncodeError> {
-                self.open.count += 1;
+                self.writer.begin_key(&mut self.open);
                 self.writer.text(key)?;
+                self.writer.form.after_key(&mut self.writer.out);
                 value.serialize(&mut *self.writer)
             }
             fn end(self) -> Result<(), EncodeError> {
@@ -334,19 +288,21 @@ macro_rules! fields {
 fields!(SerializeStruct);
 fields!(SerializeStructVariant);
 
-impl<'a> Serializer for &'a mut Writer {
+impl<'a, F: Form> Serializer for &'a mut Writer<F> {
     type Ok = ();
     type Error = EncodeError;
-    type SerializeSeq = SeqWriter<'a>;
-    type SerializeTuple = SeqWriter<'a>;
-    type SerializeTupleStruct = SeqWriter<'a>;
-    type SerializeTupleVariant = VariantWriter<'a>;
-    type SerializeMap = MapWriter<'a>;
-    type SerializeStruct = MapWriter<'a>;
-    type SerializeStructVariant = MapWriter<'a>;
+    type SerializeSeq = SeqWriter<'a, F>;
+    type SerializeTuple = SeqWriter<'a, F>;
+    type SerializeTupleStruct = SeqWriter<'a, F>;
+    type SerializeTupleVariant = SeqWriter<'a, F>;
+    type SerializeMap = MapWriter<'a, F>;
+    type SerializeStruct = MapWriter<'a, F>;
+    type SerializeStructVariant = MapWriter<'a, F>;
 
     fn serialize_bool(self, it: bool) -> Result<(), EncodeError> {
-        self.simple(if it { 0xf5 } else { 0xf4 })
+        self.budget.count()?;
+        self.form.bool(&mut self.out, it);
+        Ok(())
     }
     fn serialize_i8(self, n: i8) -> Result<(), EncodeError> {
         self.int(n)
@@ -386,7 +342,7 @@ impl<'a> Serializer for &'a mut Writer {
             return refuse("NaN and infinities are not values");
         }
         self.budget.count()?;
-        head::put_float(&mut self.out, it);
+        self.form.float(&mut self.out, it);
         Ok(())
     }
     fn serialize_char(self, it: char) -> Result<(), EncodeError> {
@@ -396,19 +352,19 @@ impl<'a> Serializer for &'a mut Writer {
         self.text(text)
     }
     fn serialize_bytes(self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.string(head::BYTES, bytes)
+        self.bytes(bytes)
     }
     fn serialize_none(self) -> Result<(), EncodeError> {
-        self.simple(0xf6)
+        self.null()
     }
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
         value.serialize(self)
     }
     fn serialize_unit(self) -> Result<(), EncodeError> {
-        self.simple(0xf6)
+        self.null()
     }
     fn serialize_unit_struct(self, _name: &'static str) -> Result<(), EncodeError> {
-        self.simple(0xf6)
+        self.null()
     }
     fn serialize_unit_variant(
         self,
@@ -438,22 +394,21 @@ impl<'a> Serializer for &'a mut Writer {
         variant: &'static str,
         value: &T,
     ) -> Result<(), EncodeError> {
-        self.variant(variant)?;
+        let open = self.variant(variant)?;
         value.serialize(&mut *self)?;
-        self.budget.leave();
-        Ok(())
+        self.close(&open)
     }
-    fn serialize_seq(self, len: Option<usize>) -> Result<SeqWriter<'a>, EncodeError> {
+    fn serialize_seq(self, len: Option<usize>) -> Result<SeqWriter<'a, F>, EncodeError> {
         self.list(len)
     }
-    fn serialize_tuple(self, len: usize) -> Result<SeqWriter<'a>, EncodeError> {
+    fn serialize_tuple(self, len: usize) -> Result<SeqWriter<'a, F>, EncodeError> {
         self.list(Some(len))
     }
     fn serialize_tuple_struct(
         self,
         _name: &'static str,
         len: usize,
-    ) -> Result<SeqWriter<'a>, EncodeError> {
+    ) -> Result<SeqWriter<'a, F>, EncodeError> {
         self.list(Some(len))
     }
     fn serialize_tuple_variant(
@@ -462,18 +417,20 @@ impl<'a> Serializer for &'a mut Writer {
         _index: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<VariantWriter<'a>, EncodeError> {
-        self.variant(variant)?;
-        Ok(VariantWriter(self.list(Some(len))?))
+    ) -> Result<SeqWriter<'a, F>, EncodeError> {
+        let open = self.variant(variant)?;
+        let mut list = self.list(Some(len))?;
+        list.around = Some(open);
+        Ok(list)
     }
-    fn serialize_map(self, len: Option<usize>) -> Result<MapWriter<'a>, EncodeError> {
+    fn serialize_map(self, len: Option<usize>) -> Result<MapWriter<'a, F>, EncodeError> {
         self.map(len)
     }
     fn serialize_struct(
         self,
         _name: &'static str,
         len: usize,
-    ) -> Result<MapWriter<'a>, EncodeError> {
+    ) -> Result<MapWriter<'a, F>, EncodeError> {
         self.map(Some(len))
     }
     fn serialize_struct_variant(
@@ -482,10 +439,10 @@ impl<'a> Serializer for &'a mut Writer {
         _index: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<MapWriter<'a>, EncodeError> {
-        self.variant(variant)?;
+    ) -> Result<MapWriter<'a, F>, EncodeError> {
+        let open = self.variant(variant)?;
         let mut map = self.map(Some(len))?;
-        map.variant = true;
+        map.around = Some(open);
         Ok(map)
     }
     fn is_human_readable(&self) -> bool {

@@ -5,11 +5,11 @@ use serde::{
     ser::{Error, Impossible},
 };
 
-use super::write::Writer;
+use super::{form::Form, write::Writer};
 use crate::proto::value::EncodeError;
 
 /// Writes one key.
-pub(crate) struct KeyWriter<'a>(pub(super) &'a mut Writer);
+pub(crate) struct KeyWriter<'a, F>(pub(super) &'a mut Writer<F>);
 
 type Never = Impossible<(), EncodeError>;
 
@@ -27,7 +27,7 @@ macro_rules! refuse {
     )*};
 }
 
-impl Serializer for KeyWriter<'_> {
+impl<F: Form> Serializer for KeyWriter<'_, F> {
     type Ok = ();
     type Error = EncodeError;
     type SerializeSeq = Never;

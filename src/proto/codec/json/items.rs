@@ -1,0 +1,152 @@
+//! What stands in a list, a map or a variant of JSON, one after the other.
+
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
+
+use super::read::Reader;
+use crate::proto::value::{DecodeError, Key};
+
+/// What is left of a list or a map.
+pub(super) struct Items<'a, 'de> {
+    reader: &'a mut Reader<'de>,
+    /// How many were read.
+    pub(super) done: usize,
+    /// It has one key alone, this one, and it is read.
+    key: Option<&'de str>,
+    /// The next one is known to follow; or that there is none.
+    next: Option<bool>,
+}
+
+impl<'a, 'de> Items<'a, 'de> {
+    pub(super) fn new(reader: &'a mut Reader<'de>, key: Option<&'de str>) -> Self {
+        Items {
+            next: key.map(|_| true),
+            reader,
+            done: 0,
+            key,
+        }
+    }
+    #[inline]
+    pub(super) fn is_more(&mut self, close: u8) -> Result<bool, DecodeError> {
+        if let Some(next) = self.next {
+            return Ok(next);
+        }
+        let more = self.reader.parser.more(self.done == 0, close);
+        let more = self.reader.noted(more)?;
+        self.next = Some(more);
+        Ok(more)
+    }
+    /// Takes the next one, if there is one.
+    #[inline]
+    fn take(&mut self, close: u8) -> Result<bool, DecodeError> {
+        let more = self.is_more(close)?;
+        if more {
+            self.next = None;
+            self.done += 1;
+        }
+        Ok(more)
+    }
+}
+
+impl<'de> SeqAccess<'de> for Items<'_, 'de> {
+    type Error = DecodeError;
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, DecodeError> {
+        if !self.take(b']')? {
+            return Ok(None);
+        }
+        seed.deserialize(&mut *self.reader).map(Some)
+    }
+}
+
+impl<'de> MapAccess<'de> for Items<'_, 'de> {
+    type Error = DecodeError;
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, DecodeError> {
+        if !self.take(b'}')? {
+            return Ok(None);
+        }
+        let key = match self.key.take() {
+            Some(key) => key,
+            None => self.reader.key()?,
+        };
+        seed.deserialize(Key(key)).map(Some)
+    }
+    fn next_value_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<T::Value, DecodeError> {
+        seed.deserialize(&mut *self.reader)
+    }
+}
+
+pub(super) struct Variant<'a, 'de> {
+    pub(super) reader: &'a mut Reader<'de>,
+    /// Its name, where it is read.
+    pub(super) key: Option<&'de str>,
+    pub(super) content: bool,
+}
+
+impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
+    type Error = DecodeError;
+    type Variant = Self;
+    fn variant_seed<V: DeserializeSeed<'de>>(
+        self,
+        seed: V,
+    ) -> Result<(V::Value, Self), DecodeError> {
+        let name = match self.key {
+            Some(key) => key,
+            None if self.content => self.reader.key()?,
+            None => self.reader.text()?,
+        };
+        Ok((seed.deserialize(Key(name))?, self))
+    }
+}
+
+impl<'a, 'de> Variant<'a, 'de> {
+    fn content(self) -> Result<&'a mut Reader<'de>, DecodeError> {
+        if self.content {
+            Ok(self.reader)
+        } else {
+            Err(DecodeError::new("a variant without its content"))
+        }
+    }
+}
+
+impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
+    type Error = DecodeError;
+    fn unit_variant(self) -> Result<(), DecodeError> {
+        if self.content {
+            Err(DecodeError::new(
+                "content for a variant that is its name alone",
+            ))
+        } else {
+            Ok(())
+        }
+    }
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<T::Value, DecodeError> {
+        seed.deserialize(self.content()?)
+    }
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.content()?.deserialize_tuple(len, visitor)
+    }
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.content()?.deserialize_struct("", fields, visitor)
+    }
+}
