@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     proto::{
-        codec::Format,
+        codec::CBOR,
         id::{Incarnation, NodeId, PortId},
         message::{EncodeError, Encoded, IntoMessage, Message, Reason},
         policy::Policy,
@@ -168,18 +168,23 @@ impl Node {
     #[doc(alias = "snd")]
     pub fn send(&self, to: &PortId, message: impl IntoMessage) -> Result<(), SendError> {
         let limits = self.registry().limits();
-        let format = match self.place(to) {
+        let place = self.place(to);
+        let format = match &place {
             Place::There(mesh) => mesh.format_towards(to.node()),
-            Place::Here | Place::Nowhere => Format::cbor(),
+            Place::Here | Place::Nowhere => &CBOR,
         };
-        message.lend(&format, limits, |message| self.send_encoded(to, message))?
+        message.lend(format, limits, |message| self.send_to(place, to, message))?
     }
 
     fn send_encoded(&self, to: &PortId, message: Encoded<'_>) -> Result<(), SendError> {
+        self.send_to(self.place(to), to, message)
+    }
+
+    fn send_to(&self, place: Place, to: &PortId, message: Encoded) -> Result<(), SendError> {
         if self.registry().is_closed() {
             return Err(SendError::ShutDown(message.into_message()));
         }
-        match self.place(to) {
+        match place {
             Place::Here => self
                 .registry()
                 .send(to.name(), message.into_message())

@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{NodePorts, mesh::Mesh};
-use crate::proto::{codec::Format, id::NodeId};
+use crate::proto::{
+    codec::{CBOR, Format, JSON},
+    id::NodeId,
+};
 
 /// Which formats the links of a node have. What a sender makes of it may be wrong by the time when the message goes out; then it is
 /// turned into the right one.
@@ -38,12 +41,12 @@ impl Formats {
 
 impl<P: NodePorts> Mesh<P> {
     /// The format in which what goes to that node is best encoded: that of its link where it can be written directly, else CBOR.
-    pub fn format_towards(&self, node: &NodeId) -> Format {
+    pub fn format_towards(&self, node: &NodeId) -> &'static Format {
         let is_json_there = || self.shared.cells.is_json(node);
         if self.shared.formats.is_json(is_json_there) {
-            Format::json()
+            &JSON
         } else {
-            Format::cbor()
+            &CBOR
         }
     }
 }

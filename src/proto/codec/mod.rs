@@ -88,6 +88,11 @@ enum Kind {
     Custom(Arc<dyn FormatCodec>),
 }
 
+/// To be lent.
+pub(crate) static CBOR: Format = Format::cbor();
+/// To be lent.
+pub(crate) static JSON: Format = Format::json();
+
 impl Format {
     /// A format of the user's.
     pub fn new(codec: impl FormatCodec) -> Self {

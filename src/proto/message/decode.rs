@@ -44,8 +44,10 @@ pub(super) fn json<T: DeserializeOwned>(
         skipped: 0,
         more: None,
     };
-    while rest.skipped < skip && !rest.is_over()? {
-        rest.next()?.skip()?;
+    while rest.skipped < skip
+        && let Some(value) = rest.take()?
+    {
+        value.skip()?;
         rest.skipped += 1;
     }
     let made = list(&mut rest, skip)?;
@@ -80,7 +82,11 @@ trait List<'de> {
     /// How many they are, where that is known before.
     fn len(&self) -> Option<usize>;
     fn is_over(&mut self) -> Result<bool, DecodeError>;
-    fn next(&mut self) -> Result<Self::Value<'_>, DecodeError>;
+    /// The next one; `None` is behind the last.
+    fn take(&mut self) -> Result<Option<Self::Value<'_>>, DecodeError>;
+    fn next(&mut self) -> Result<Self::Value<'_>, DecodeError> {
+        self.take()?.ok_or_else(past_the_end)
+    }
     /// None is left of those that were so many.
     fn end(&mut self, len: Option<usize>) -> Result<(), DecodeError>;
 }
@@ -112,9 +118,12 @@ impl<'de> List<'de> for Cbor<'de> {
     fn is_over(&mut self) -> Result<bool, DecodeError> {
         Ok(self.len == 0)
     }
-    fn next(&mut self) -> Result<&mut Reader<'de>, DecodeError> {
-        self.len = self.len.checked_sub(1).ok_or_else(past_the_end)?;
-        Ok(&mut self.reader)
+    fn take(&mut self) -> Result<Option<&mut Reader<'de>>, DecodeError> {
+        let Some(len) = self.len.checked_sub(1) else {
+            return Ok(None);
+        };
+        self.len = len;
+        Ok(Some(&mut self.reader))
     }
     fn end(&mut self, len: Option<usize>) -> Result<(), DecodeError> {
         nothing_more(len, self.len)
@@ -149,18 +158,18 @@ impl<'de> List<'de> for Json<'de> {
         Ok(!more)
     }
     #[inline]
-    fn next(&mut self) -> Result<&mut json::Reader<'de>, DecodeError> {
+    fn take(&mut self) -> Result<Option<&mut json::Reader<'de>>, DecodeError> {
         if self.is_over()? {
-            return Err(past_the_end());
+            return Ok(None);
         }
         self.more = None;
         self.taken += 1;
-        Ok(&mut self.reader)
+        Ok(Some(&mut self.reader))
     }
     fn end(&mut self, _len: Option<usize>) -> Result<(), DecodeError> {
         let mut more = 0;
-        while !self.is_over()? {
-            self.next()?.skip()?;
+        while let Some(value) = self.take()? {
+            value.skip()?;
             more += 1;
         }
         nothing_more(Some(self.taken - self.skipped), more)
@@ -178,8 +187,8 @@ impl<'de> List<'de> for slice::Iter<'de, Value> {
     fn is_over(&mut self) -> Result<bool, DecodeError> {
         Ok(self.as_slice().is_empty())
     }
-    fn next(&mut self) -> Result<&'de Value, DecodeError> {
-        Iterator::next(self).ok_or_else(past_the_end)
+    fn take(&mut self) -> Result<Option<&'de Value>, DecodeError> {
+        Ok(Iterator::next(self))
     }
     fn end(&mut self, len: Option<usize>) -> Result<(), DecodeError> {
         nothing_more(len, self.as_slice().len())
@@ -308,8 +317,8 @@ impl<'de, L: List<'de>> Deserializer<'de> for Top<'_, L> {
         }
     }
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        while !self.list.is_over()? {
-            IgnoredAny::deserialize(self.list.next()?)?;
+        while let Some(value) = self.list.take()? {
+            IgnoredAny::deserialize(value)?;
         }
         visitor.visit_unit()
     }
@@ -330,12 +339,12 @@ impl<'de, L: List<'de>> SeqAccess<'de> for Elements<'_, L> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, DecodeError> {
-        if self.list.is_over()? {
+        let Some(value) = self.list.take()? else {
             return Ok(None);
-        }
+        };
         let index = self.done;
         self.done += 1;
-        seed.deserialize(self.list.next()?)
+        seed.deserialize(value)
             .map(Some)
             .map_err(|e| e.at(format_args!("value {index}")))
     }
@@ -354,10 +363,10 @@ impl<'de, L: List<'de>> EnumAccess<'de> for Variant<'_, L> {
         self,
         seed: V,
     ) -> Result<(V::Value, Self), DecodeError> {
-        if self.0.is_over()? {
+        let Some(tag) = self.0.take()? else {
             return Err(DecodeError::new("an empty list, expected a tag"));
-        }
-        let tag = <&str>::deserialize(self.0.next()?)?;
+        };
+        let tag = <&str>::deserialize(tag)?;
         Ok((seed.deserialize(Key(tag))?, self))
     }
 }
@@ -378,12 +387,12 @@ impl<'de, L: List<'de>> VariantAccess<'de> for Variant<'_, L> {
                 "a variant with flattened fields, which have no positions; put them into a struct of their own",
             ));
         }
-        if self.0.is_over()? {
+        let Some(value) = self.0.take()? else {
             return Err(DecodeError::new(
                 "a tag without the value that belongs to it",
             ));
-        }
-        seed.deserialize(self.0.next()?)
+        };
+        seed.deserialize(value)
             .map_err(|e| e.at(format_args!("value 0")))
     }
     fn tuple_variant<V: Visitor<'de>>(

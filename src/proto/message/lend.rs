@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Checked, EncodeError, Message, encode, pieces::Pieces};
 use crate::proto::{
-    codec::{Budget, Format, Writer, cbor, json},
+    codec::{Budget, CBOR, Format, JSON, Writer, cbor, json},
     limits::Limits,
 };
 use std::sync::Arc;
@@ -18,9 +18,6 @@ thread_local! {
 }
 /// What a thread keeps of its scratch buffer, in bytes.
 pub(super) const SCRATCH_MAX: usize = 64 << 10;
-
-static CBOR: Format = Format::cbor();
-static JSON: Format = Format::json();
 
 /// Lends the thread's scratch buffer, empty. Who asks for it meanwhile gets another.
 pub(super) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {

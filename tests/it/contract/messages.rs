@@ -255,3 +255,56 @@ async fn every_kind_of_value_survives_json_too() {
     }))
     .await;
 }
+
+// P1, P7
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_links_differ_sends_to_each_peer_what_it_reads() {
+    let network = MemoryNetwork::new();
+    let mut near = Node::builder("near").transport(network.host("n"));
+    let mut peers = Vec::new();
+    for (name, format) in [
+        ("json", portmesh::Format::json()),
+        ("cbor", portmesh::Format::cbor()),
+    ] {
+        let far = Node::builder(name)
+            .transport(network.host(name))
+            .listen(format!("{name}:1"))
+            .format(format);
+        let far = far.start().await.unwrap();
+        near = near.address(far.id().clone(), format!("{name}:1"));
+        peers.push((Log::open(&far), far));
+    }
+    let near = near.start().await.unwrap();
+    let map = std::collections::BTreeMap::from([("$k", "a\n\"b\"")]);
+    let long = "long".repeat(5_000);
+    let send = |log: &Log, n: u64| {
+        let text = if n % 10 == 9 { &long } else { "" };
+        let sent = near.send(log.id(), ("row", n, &map, 0.5, text));
+        sent.unwrap();
+        format!(r#"["row",{n},{{"$$k":"a\n\"b\""}},0.5,"{text}"]"#)
+    };
+    // the first before there is a link
+    for n in 0..40 {
+        for (log, _) in &mut peers {
+            let expected = send(log, n);
+            assert_eq!(log.next().await, expected);
+        }
+    }
+    let mut formats: Vec<String> = near
+        .links()
+        .iter()
+        .map(|link| link.format.to_string())
+        .collect();
+    formats.sort();
+    assert_eq!(formats, ["cbor", "json"]);
+    // what is under way together comes in order as well
+    let mut expected = [Vec::new(), Vec::new()];
+    for n in 40..80 {
+        for ((log, _), expected) in peers.iter().zip(&mut expected) {
+            expected.push(send(log, n));
+        }
+    }
+    for ((log, _), expected) in peers.iter_mut().zip(expected) {
+        assert_eq!(log.rest().await, expected);
+    }
+}

@@ -49,6 +49,12 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
     }
     if at == LONG {
         at += plain_blocks(bytes.get(at..).unwrap_or_default());
+    } else if let Some(last) = bytes.last_chunk() {
+        // its first bytes were looked at, and stand for themselves
+        return match special(u64::from_le_bytes(*last)) {
+            0 => bytes.len(),
+            special => bytes.len() - size_of_val(last) + special.trailing_zeros() as usize / 8,
+        };
     }
     let rest = bytes.get(at..).unwrap_or_default();
     let more = rest.iter().position(|byte| is_special(*byte));
@@ -147,6 +153,23 @@ impl<'a> Parser<'a> {
     /// Whether another element follows in a list or map that `close` ends.
     #[inline]
     pub(super) fn more(&mut self, first: bool, close: u8) -> Result<bool, DecodeError> {
+        match self.rest() {
+            // as it is written without spaces
+            [b',', next, ..] if !first && *next > b' ' => {
+                self.at += 1;
+                Ok(true)
+            }
+            [next, ..] if *next == close => {
+                self.at += 1;
+                Ok(false)
+            }
+            [next, ..] if first && *next > b' ' => Ok(true),
+            _ => self.more_behind_spaces(first, close),
+        }
+    }
+
+    #[inline(never)]
+    fn more_behind_spaces(&mut self, first: bool, close: u8) -> Result<bool, DecodeError> {
         self.space();
         if self.peek() == Some(close) {
             self.at += 1;
@@ -359,5 +382,28 @@ impl<'a> Parser<'a> {
             self.at += 1;
         }
         Ok(unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn what_ends_a_plain_text_is_found_wherever_it_stands() {
+        const PLAIN: [u8; 10] = [b' ', b'!', b'#', b'[', b']', b'a', 0x7f, 0x80, 0xa2, 0xff];
+        let text: Vec<u8> = PLAIN.iter().copied().cycle().take(300).collect();
+        for len in (0..80).chain([127, 128, 129, 191, 192, 193, 300]) {
+            let mut text = text[..len].to_vec();
+            assert_eq!(plain_len(&text), len);
+            for at in 0..len {
+                for special in [b'"', b'\\', 0, b'\n', 0x1f] {
+                    let old = std::mem::replace(&mut text[at], special);
+                    assert_eq!(plain_len(&text), at, "{special} at {at} of {len}");
+                    text[at] = old;
+                }
+            }
+        }
     }
 }
