@@ -105,6 +105,7 @@ const SMALL_JSON: Ours = ours("small", "json", "one_way_small");
 const SMALL_8X8: Ours = ours("small_8x8", "cbor", "small_8x8");
 const RTT: Ours = ours("rtt", "cbor", "round_trip");
 const FLIGHT: Ours = ours("flight", "cbor", "calls_64_in_flight");
+const WINDOW: Ours = ours("flight", "cbor", "window_64_in_flight");
 const BULK_64K: Ours = ours("bulk", "cbor", "bulk_64k");
 const BULK_1M: Ours = ours("bulk", "cbor", "bulk_1024k");
 const UNDER_64K: Ours = ours("under_bulk", "cbor", "round_trip_under_bulk_64k");
@@ -294,6 +295,16 @@ pub(crate) const BOUTS: &[Bout] = &[
         args: &["rtt_pipelined"],
         once: false,
         pairs: &[
+            pair(
+                WINDOW,
+                line(
+                    "rtt_pipelined",
+                    &[("variant", "one_process_window")],
+                    "calls_per_s",
+                    1.0,
+                ),
+                Aim::AtLeast(3.0),
+            ),
             pair(
                 FLIGHT,
                 line(

@@ -27,6 +27,8 @@ const WATCHES_PER_CELL_BITS: u32 = 40;
 /// All that is sent to one other node.
 pub(super) struct PeerCell {
     state: Mutex<CellState>,
+    /// Counts what programs do to it, so that its link sees whether they are at it: written under the lock.
+    commands: AtomicU64,
     /// Wakes the writer of its link.
     pub(super) writer: Notify,
     /// Wakes senders that wait for room.
@@ -47,6 +49,11 @@ pub(super) struct CellState {
 impl PeerCell {
     pub(super) fn lock(&self) -> MutexGuard<'_, CellState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that changes with every command of a program.
+    pub(super) fn commands(&self) -> u64 {
+        self.commands.load(Ordering::Relaxed)
     }
 
     pub(super) fn outer_ids(&self) -> OuterIds {
@@ -145,6 +152,7 @@ impl Cells {
                     peer: Peer::new(node.clone(), &self.limits),
                     is_shut: false,
                 }),
+                commands: AtomicU64::new(0),
                 writer: Notify::new(),
                 room: Notify::new(),
                 json: AtomicBool::new(false),
@@ -173,6 +181,8 @@ impl Cells {
                     return Err(item);
                 }
                 let done = command(&mut state.peer, item);
+                let commands = cell.commands().wrapping_add(1);
+                cell.commands.store(commands, Ordering::Relaxed);
                 drop(state);
                 return Ok(then(cell, done));
             }

@@ -10,9 +10,8 @@ use std::{
 };
 
 use tokio::{
-    io::{ReadHalf, WriteHalf},
+    io::ReadHalf,
     sync::mpsc,
-    task::yield_now,
     time::{Instant, sleep_until},
 };
 
@@ -25,8 +24,10 @@ use super::{
     links::LinkHandle,
     renew::{self, Measure},
     shared::{Shared, clean},
-    stream::{Outgoing, flush, pause, read_batch},
+    stream::read_batch,
     transport::Stream,
+    turns::{Talk, pause, settle},
+    writer::Writer,
 };
 use crate::proto::{
     close::CloseReason,
@@ -38,12 +39,11 @@ use crate::proto::{
     },
 };
 
-/// What is transmitted in one write, about.
-const WRITE_BYTES: usize = 64 << 10;
 /// What is read at most before the writer has its turn, about.
 const FLOOD_BYTES: usize = 64 << 10;
-/// What is written at most before the reader and all other tasks have theirs, about.
-const TURN_BYTES: usize = 256 << 10;
+/// Twice the calls and monitors that end before the writer has its turn, or the messages that are answered: what follows of
+/// them is on its way while the rest is handed on, so that both sides of a conversation work at the same time, and not by turns.
+const WOKEN_MAX: usize = 32;
 
 /// Runs the link until it ends. The session has ended when this returns.
 pub(super) async fn run<P: NodePorts>(
@@ -80,11 +80,15 @@ pub(super) async fn run<P: NodePorts>(
         shared,
         handle: &handle,
         session,
-        reactions: Reactions::default(),
+        reactions: Reactions {
+            woken_max: WOKEN_MAX,
+            ..Reactions::default()
+        },
         generation,
         stalled: Duration::ZERO,
         answered: false,
         flood: 0,
+        talk: Talk::default(),
         due: None,
         fresh: &fresh,
         measure: Measure::new(shared.clock.now().mono),
@@ -102,12 +106,16 @@ pub(super) async fn run<P: NodePorts>(
         tokio::select! {
             biased;
             command = commands.recv() => match command {
-                Some(Command::Close { reason, stopped }) => break End { reason, stopped },
+                Some(Command::Close { reason, stopped }) => {
+                    break reader.finish(&mut io.input, End { reason, stopped });
+                }
                 Some(Command::Activate { .. } | Command::Greet) => continue,
                 None => break CloseReason::Shutdown.into(),
             },
             reason = reader.run(&mut io.read, &mut io.input) => break reason.into(),
-            reason = writer.run(&mut io.write, &mut io.output) => break reason.into(),
+            reason = writer.run(&mut io.write, &mut io.output) => {
+                break reader.finish(&mut io.input, reason.into());
+            }
         }
     };
     // an orderly end; what is kept here has not reached its port, and goes with the link
@@ -134,6 +142,7 @@ struct Reader<'a, P: NodePorts> {
     answered: bool,
     /// So much was read since the writer was let go first.
     flood: usize,
+    talk: Talk,
     /// When the writer has to tell what was dealt with, if it did not before.
     due: Option<Duration>,
     /// Something was read since the writer wrote last. (This task's own: it is atomic because a task may change threads.)
@@ -155,6 +164,21 @@ impl<P: NodePorts> Reader<'_, P> {
         let tick = self.shared.limits.link_timeout / 4;
         let mut timer = pin!(sleep_until(Instant::now() + tick));
         loop {
+            if std::mem::take(&mut self.reactions.woken) > 2 {
+                // first the tasks that were woken, then the writer with what they sent, then the rest
+                self.fresh.store(false, Ordering::Relaxed);
+                settle(&self.handle.cell).await;
+                self.fresh.store(true, Ordering::Relaxed);
+                if self.reactions.more {
+                    pause().await;
+                }
+            }
+            if self.reactions.more {
+                if let Err(reason) = self.take(input) {
+                    return reason;
+                }
+                continue;
+            }
             let done = tokio::select! {
                 biased;
                 // before any judgement: what has come counts, however late it is looked at
@@ -235,6 +259,8 @@ impl<P: NodePorts> Reader<'_, P> {
         }
         self.stalled = Duration::ZERO;
         self.follow_policy()?;
+        let commands = self.handle.cell.commands();
+        self.reactions.answers = self.talk.answers(self.reactions.handed, commands);
         let now = self.shared.clock.now();
         let ports = &*self.shared.ports;
         let taken = self
@@ -251,6 +277,19 @@ impl<P: NodePorts> Reader<'_, P> {
         // a flood must not keep held messages waiting
         self.room()?;
         taken
+    }
+
+    /// The link ends while a part of what was read is left: that has come, and counts.
+    fn finish(&mut self, input: &mut bytes::BytesMut, end: End) -> End {
+        if !std::mem::take(&mut self.reactions.more) {
+            return end;
+        }
+        self.reactions.woken_max = 0;
+        match self.take(input) {
+            // the peer has said why
+            Err(reason) if matches!(end.reason, CloseReason::Transport(_)) => reason.into(),
+            _ => end,
+        }
     }
 
     /// There is room for held messages, or too much waits to be written.
@@ -379,106 +418,5 @@ impl<P: NodePorts> Reader<'_, P> {
         wake.writer |= self.handle.is_flushing();
         self.shared.wake(cell, node, wake);
         close.map_or(handed, Err)
-    }
-}
-
-struct Writer<'a, P: NodePorts> {
-    shared: &'a Arc<Shared<P>>,
-    handle: &'a Arc<LinkHandle>,
-    /// As in [`Reader`].
-    fresh: &'a AtomicBool,
-}
-
-impl<P: NodePorts> Writer<'_, P> {
-    /// Messages that cannot go over this link at all: a loss like any other (P2). `Err`: the link cannot go on.
-    fn lost(&self) -> Result<(), CloseReason> {
-        let cell = &self.handle.cell;
-        let node = &self.handle.facts.node;
-        let lost = cell.lock().peer.take_lost();
-        fire(lost.fired);
-        for port in lost.settle {
-            let Some(link) = lost.link else { continue };
-            let wake = cell.lock().peer.settle(link, &port);
-            self.shared.wake(cell, node, wake);
-            let reason = "it is too large for the peer, or its format cannot carry it";
-            self.shared
-                .lost(PortId::new(node.clone(), port), 1, reason.to_owned());
-        }
-        lost.close.map_or(Ok(()), Err)
-    }
-
-    async fn run(
-        &self,
-        stream: &mut WriteHalf<Box<dyn Stream>>,
-        output: &mut Outgoing,
-    ) -> CloseReason {
-        let patience = self.shared.limits.link_timeout;
-        let cell = &self.handle.cell;
-        // what it was woken for by now goes out first thing
-        let _ = pin!(cell.writer.notified()).enable();
-        let mut turn = 0;
-        loop {
-            let now = self.shared.clock.now();
-            let (transmit, due, flushed) = {
-                let peer = &mut cell.lock().peer;
-                let transmit = peer.transmit(&mut output.bytes, WRITE_BYTES, now);
-                (transmit, peer.poll_timeout(), peer.is_flushed())
-            };
-            if transmit.room {
-                cell.room.notify_waiters();
-            }
-            if transmit.lost
-                && let Err(reason) = self.lost()
-            {
-                return reason;
-            }
-            if transmit.db_room
-                && let Some(db) = &self.shared.db
-            {
-                db.room(self.handle.facts.link);
-            }
-            if !output.bytes.is_empty() {
-                match output.write(stream, patience).await {
-                    Ok(count) => {
-                        self.shared.counters.bytes_out.add(count as u64);
-                        turn += count;
-                    }
-                    Err(error) => return CloseReason::Transport(error.to_string()),
-                }
-                if output.bytes.capacity() > 4 * WRITE_BYTES {
-                    // a frame that was larger than most
-                    output.bytes.shrink();
-                }
-                if !transmit.more
-                    && let Err(error) = flush(stream, patience).await
-                {
-                    return CloseReason::Transport(error.to_string());
-                }
-                if turn >= TURN_BYTES {
-                    // A socket that takes everything would keep the thread for as long as there is room in the window: an
-                    // answer that came meanwhile is not read, and who waits for it does not run.
-                    turn = 0;
-                    yield_now().await;
-                }
-                continue;
-            }
-            turn = 0;
-            if flushed && self.handle.is_flushing() {
-                return CloseReason::Shutdown;
-            }
-            output.rest(now.mono, patience / 4);
-            let until = due.map(|mono| self.shared.clock.instant(mono));
-            tokio::select! {
-                () = cell.writer.notified() => {
-                    // Senders that are ready to run add to what is written: a write a message costs forty times as much. What
-                    // answers what was just read goes at once: a turn more, which may wake another thread, is a large part of
-                    // a round trip.
-                    if !self.fresh.swap(false, Ordering::Relaxed) {
-                        pause().await;
-                    }
-                }
-                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
-            }
-        }
     }
 }

@@ -46,6 +46,8 @@ mod seeds;
 mod shared;
 mod stream;
 pub mod transport;
+mod turns;
+mod writer;
 
 /// What a firing monitor does.
 pub trait Fire: Send + Sync {

@@ -74,7 +74,8 @@ impl Line {
             .map_or(f64::NAN, |(_, value)| *value)
     }
 
-    pub(super) fn json(&self) -> Json {
+    /// With the number of threads in each process.
+    pub(super) fn json(&self, threads: u16) -> Json {
         let mut line = Map::new();
         line.insert("peer".into(), "portmesh".into());
         line.insert("bench".into(), self.bench.as_str().into());
@@ -84,6 +85,7 @@ impl Line {
         }
         line.insert("value".into(), rounded(self.value));
         line.insert("unit".into(), self.unit.into());
+        line.insert("threads".into(), threads.into());
         for (name, value) in &self.more {
             line.insert((*name).into(), rounded(*value));
         }
@@ -102,9 +104,9 @@ impl Line {
 }
 
 /// The first line of the text.
-pub(super) fn heading() -> String {
+pub(super) fn heading(threads: u16) -> String {
     format!(
-        "{:<36} {:<4} {:>12} {:<7}  further figures",
+        "{:<36} {:<4} {:>12} {:<7}  further figures (threads in each process: {threads})",
         "what", "", "value", "unit"
     )
 }
@@ -196,7 +198,7 @@ mod tests {
         let line = Line::of_rounds("x", &[1_234_567.4, 2.5, 3e6], "msg/s")
             .over("TLS1.3", "cbor")
             .with("tx_cpu_ns", 12.34567);
-        let json = line.json();
+        let json = line.json(2);
         assert_eq!(json["value"], 1_234_567);
         assert_eq!(json["lowest"], 2.5);
         assert_eq!(json["tx_cpu_ns"], 12.346);

@@ -56,7 +56,8 @@ pub(crate) struct Args {
     /// take
     #[arg(long, value_name = "TIME", default_value = "2", value_parser = duration)]
     time: Duration,
-    /// Threads of the runtime in each process: with 1 tokio's current-thread runtime [default: one for each core]
+    /// Threads of the runtime in each process: with 1 tokio's current-thread runtime [default: half as many as there are
+    /// cores, since two processes share this machine; as many for the row idle, which is one process]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     threads: Option<u16>,
 }
@@ -97,7 +98,12 @@ pub(crate) fn run(args: Args, out: Output) -> Outcome {
         }
         return Ok(());
     }
-    runtime(args.threads)?.block_on(measure(args, out))
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = u16::try_from(cores).unwrap_or(u16::MAX);
+    // two hosts would have all of their cores each; more threads than a share of one machine's cores measure how the
+    // system puts them in turns
+    let [threads, alone] = [(cores / 2).max(1), cores].map(|all| args.threads.unwrap_or(all));
+    runtime(threads)?.block_on(measure(args, [threads, alone], out))
 }
 
 /// The other process of a row.
@@ -105,12 +111,12 @@ pub(crate) fn run_node(args: NodeArgs) -> Outcome {
     runtime(args.threads)?.block_on(other::run(args))
 }
 
-fn runtime(threads: Option<u16>) -> Outcome<tokio::runtime::Runtime> {
+fn runtime(threads: u16) -> Outcome<tokio::runtime::Runtime> {
     let mut builder = match threads {
-        Some(1) => tokio::runtime::Builder::new_current_thread(),
+        1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    if let Some(threads) = threads.filter(|&threads| threads > 1) {
+    if threads > 1 {
         builder.worker_threads(threads.into());
     }
     builder
@@ -119,9 +125,9 @@ fn runtime(threads: Option<u16>) -> Outcome<tokio::runtime::Runtime> {
         .or_exit_in(Exit::Failed, "starting the runtime")
 }
 
-async fn measure(args: Args, out: Output) -> Outcome {
+async fn measure(args: Args, threads: [u16; 2], out: Output) -> Outcome {
     let stop = stop_signal()?;
-    let stage = Stage::set(&args, out)?;
+    let stage = Stage::set(&args, threads, out)?;
     // as a program does: on the runtime's own threads. Dropped, it ends them all and the other process too
     let mut work = tokio::task::JoinSet::new();
     work.spawn(all(stage, args));

@@ -25,7 +25,7 @@ pub(crate) struct NodeArgs {
     #[arg(long)]
     format: String,
     #[arg(long)]
-    pub(super) threads: Option<u16>,
+    pub(super) threads: u16,
     /// Measure the memory of what waits, and end
     #[arg(long)]
     idle: Option<Idle>,

@@ -32,7 +32,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Stage {
     credentials: Credentials,
     secret: bool,
-    threads: Option<u16>,
+    threads: u16,
+    /// The threads of a process that does not share the machine.
+    alone: u16,
     /// How often each rate is measured.
     pub(super) rounds: u32,
     /// How long each row measures.
@@ -42,19 +44,20 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn set(args: &Args, out: Output) -> Outcome<Stage> {
+    pub(super) fn set(args: &Args, [threads, alone]: [u16; 2], out: Output) -> Outcome<Stage> {
         let dir = TempDir::new("bench")?;
         let others: Vec<String> = (0..OTHERS).map(other_id).collect();
         let mut nodes = vec![SERVER, CLIENT];
         nodes.extend(others.iter().map(String::as_str));
         let (credentials, _) = Credentials::create(dir.path(), args.secret, CLUSTER, &nodes)?;
         if !out.is_json() {
-            out.data(heading(), &serde_json::Value::Null);
+            out.data(heading(threads), &serde_json::Value::Null);
         }
         Ok(Stage {
             credentials,
             secret: args.secret,
-            threads: args.threads,
+            threads,
+            alone,
             rounds: args.rounds,
             time: args.time,
             out,
@@ -63,7 +66,7 @@ impl Stage {
     }
 
     pub(super) fn tell(&self, line: &Line) {
-        self.out.data(line.text(), &line.json());
+        self.out.data(line.text(), &line.json(self.threads));
     }
 
     /// How long one round of a rate takes.
@@ -72,26 +75,24 @@ impl Stage {
     }
 
     /// What another process of this run is started with.
-    fn node_args(&self, format: &str) -> Vec<String> {
+    fn node_args(&self, format: &str, threads: u16) -> Vec<String> {
         let mut args: Vec<String> = ["--log", "error", NODE_COMMAND].map(Into::into).to_vec();
         args.extend(["--node".into(), SERVER.into()]);
         args.extend(["--dir".into(), self.dir.path().display().to_string()]);
         args.extend(["--format".into(), format.into()]);
         args.extend(self.secret.then(|| "--secret".into()));
-        if let Some(threads) = self.threads {
-            args.extend(["--threads".into(), threads.to_string()]);
-        }
+        args.extend(["--threads".into(), threads.to_string()]);
         args
     }
 
     /// The other process.
     pub(super) async fn other(&self, format: &str) -> Outcome<Process> {
-        Process::start(&self.node_args(format)).await
+        Process::start(&self.node_args(format, self.threads)).await
     }
 
     /// The memory of what waits, in a process that has done nothing else.
     pub(super) async fn idle(&self, format: &str, idle: Idle) -> Outcome<Vec<Line>> {
-        let mut args = self.node_args(format);
+        let mut args = self.node_args(format, self.alone);
         args.extend(["--idle".into(), idle.name().into()]);
         let figures = told(&args).await?;
         let figures = serde_json::from_str(&figures).or_exit(Exit::Failed)?;

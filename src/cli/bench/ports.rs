@@ -26,6 +26,9 @@ pub(super) const SMALL: &str = "msg";
 /// Its tag where the handler is an `async fn`.
 pub(super) const SMALL_ASYNC: &str = "msga";
 pub(super) const BULK: &str = "blob";
+/// Asks for a message back, with this tag.
+pub(super) const ECHO: &str = "echo";
+pub(super) const ECHOED: &str = "echoed";
 
 /// The functions that can be spawned.
 pub(super) fn functions(builder: NodeBuilder) -> NodeBuilder {
@@ -94,6 +97,10 @@ async fn ping(_: &mut Sink, cx: &Context, (n, reply): (u64, PortId)) {
     let _ = cx.send(&reply, n);
 }
 
+fn echo(_: &mut Sink, cx: &Context, (n, reply): (u64, PortId)) {
+    let _ = cx.send(&reply, (ECHOED, n));
+}
+
 async fn taken(sink: &mut Sink, cx: &Context, (reply,): (PortId,)) {
     let last = since_start();
     let taken = Taken {
@@ -114,6 +121,7 @@ async fn init_sink(cx: &Init, (): ()) {
         .on(SMALL_ASYNC, small_async)
         .on_fn(BULK, bulk)
         .on("ping", ping)
+        .on_fn(ECHO, echo)
         .on("taken", taken)
         .open();
 }

@@ -26,13 +26,11 @@ use crate::proto::{
         reassembly::Reassembly,
     },
     message::{Batch, Message, Reason},
-    policy::{Denial, PeerPolicy},
+    policy::PeerPolicy,
 };
 
 /// What a frame adds to its payload at most: kind, fields and names.
 const HEAD_BYTES_MAX: usize = 1 + 4 + 2 * 256;
-/// How many refusals one batch tells.
-const REFUSALS_TOLD_MAX: usize = 8;
 /// The longest body of a RENEW: a certificate, and those of a few CAs above it.
 pub const RENEW_BYTES_MAX: usize = 16 << 10;
 /// How many of them one batch may bring.
@@ -105,7 +103,8 @@ impl<P: Ports> Session<P> {
         }
     }
 
-    /// Takes all complete frames out of `data` (what is left is the beginning of the next one).
+    /// Takes the complete frames out of `data`, all or a portion ([`Reactions::woken_max`]). What is left is the beginning of
+    /// the next one.
     ///
     /// # Errors
     /// The peer closed, or broke the protocol: close the link with that. What came before has been handed on.
@@ -116,6 +115,7 @@ impl<P: Ports> Session<P> {
         ports: &P,
         out: &mut Reactions,
     ) -> Result<(), CloseReason> {
+        out.begin();
         let came = !data.is_empty() | self.direct.take_came();
         let done = self.done;
         self.heard = self.heard.max(now.mono);
@@ -130,6 +130,10 @@ impl<P: Ports> Session<P> {
         let result = loop {
             if let Err(reason) = std::mem::replace(&mut begun, Ok(())) {
                 break Err(reason);
+            }
+            let waiting = run.as_ref().map_or(0, |run| run.payloads.len());
+            if cx.out.is_portion(at, data.len(), waiting) {
+                break Ok(());
             }
             let rest = data.get(at..).unwrap_or_default();
             let inner = match frame::peek(rest, self.limits.frame_bytes_max) {
@@ -324,7 +328,8 @@ impl<P: Ports> Session<P> {
             Frame::Down { port, reason } => {
                 let port = port_name(port)?;
                 let reason = self.reason(reason)?;
-                frames.push(PeerFrame::Down { port, reason });
+                cx.out.woken += 2;
+                cx.out.frames.push(PeerFrame::Down { port, reason });
             }
             Frame::Renew(_) if !self.params.renew => {
                 return Err(FrameError::UnknownKind(frame.kind()).into());
@@ -475,14 +480,6 @@ impl<P: Ports> Session<P> {
 fn port_name(name: &str) -> Result<PortName, CloseReason> {
     name.parse()
         .map_err(|error| CloseReason::Protocol(format!("a bad name: {error}")))
-}
-
-/// Notes a refusal, to be counted and audited.
-fn refused<P>(cx: &mut Cx<'_, P>, denial: Denial) {
-    cx.out.denied += 1;
-    if cx.out.refused.len() < REFUSALS_TOLD_MAX {
-        cx.out.refused.push(denial);
-    }
 }
 
 /// Bytes of a SEND before its payload.

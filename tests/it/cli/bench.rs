@@ -19,7 +19,7 @@ pub(crate) const ROWS: &[(&str, &[&str], usize)] = &[
     ),
     ("small_8x8", &["small_8x8"], 2),
     ("rtt", &["round_trip"], 2),
-    ("flight", &["calls_64_in_flight"], 2),
+    ("flight", &["calls_64_in_flight", "window_64_in_flight"], 2),
     ("bulk", &["bulk_64k", "bulk_1024k"], 2),
     (
         "under_bulk",

@@ -4,6 +4,7 @@ mod accepted;
 mod attack;
 mod authority;
 mod fixtures;
+mod last_words;
 mod members;
 mod nodes;
 mod rotation;

@@ -9,6 +9,7 @@ mod handshake;
 mod small;
 mod spawn;
 mod trips;
+mod window;
 
 use clap::ValueEnum;
 
@@ -54,7 +55,9 @@ impl Row {
                 "small messages from 8 tasks to 8 ports, from the first of all to the last of all"
             }
             Row::Rtt => "round trips of a call, one at a time",
-            Row::Flight => "calls of 64 tasks to one port",
+            Row::Flight => {
+                "calls of 64 tasks to one port; and 64 requests of one port to another, answered with messages"
+            }
             Row::Bulk => "messages of 64 KiB and of 1 MiB",
             Row::UnderBulk => {
                 "round trips to one port while another on the same link gets bulk, and the bulk's rate then and alone"
@@ -98,7 +101,10 @@ impl Row {
             Row::Small => small::run(stage, format).await,
             Row::Small8x8 => small::run_8x8(stage, format).await,
             Row::Rtt => trips::run(stage, format).await,
-            Row::Flight => calls::run(stage, format).await,
+            Row::Flight => {
+                calls::run(stage, format).await?;
+                window::run(stage, format).await
+            }
             Row::Bulk => bulk::run(stage, format).await,
             Row::UnderBulk => trips::run_under_bulk(stage, format).await,
             Row::Spawn => spawn::run(stage, format).await,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Cx, Delivery, Ports, Session, port_name, refused, send_head};
+use super::{Cx, Delivery, Ports, Session, permit::refused, port_name, send_head};
 use crate::proto::{
     close::CloseReason,
     id::PortName,
@@ -145,20 +145,26 @@ impl<P: Ports> Session<P> {
                     self.lose(name, batch.len() as u64, text, cx);
                 }
             }
-            Target::Port(port) => match cx.ports.deliver(&port, self.params.link, &mut batch) {
-                Delivery::Done => {}
-                Delivery::Dead => {
-                    let lost = batch.len() as u64;
-                    self.lose(name, lost, "the port is dead".into(), cx);
+            Target::Port(port) => {
+                let messages = batch.len();
+                let delivery = cx.ports.deliver(&port, self.params.link, &mut batch);
+                cx.out
+                    .hand(messages - batch.len(), cx.ports.is_reply(&port));
+                match delivery {
+                    Delivery::Done => {}
+                    Delivery::Dead => {
+                        let lost = batch.len() as u64;
+                        self.lose(name, lost, "the port is dead".into(), cx);
+                    }
+                    Delivery::Full if batch.is_empty() => {}
+                    Delivery::Full => {
+                        let item = Item::Messages { batch, head };
+                        let cost = item.cost();
+                        self.held.begin(name, port, item);
+                        self.tell_hold(name, cost, cx);
+                    }
                 }
-                Delivery::Full if batch.is_empty() => {}
-                Delivery::Full => {
-                    let item = Item::Messages { batch, head };
-                    let cost = item.cost();
-                    self.held.begin(name, port, item);
-                    self.tell_hold(name, cost, cx);
-                }
-            },
+            }
         }
     }
 

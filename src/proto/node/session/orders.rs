@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cx, Ports, Session, refused};
+use super::{Cx, Ports, Session, permit::refused};
 use crate::proto::{
     close::CloseReason,
     id::PortName,

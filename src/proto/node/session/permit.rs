@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Cx, Ports, Reactions, Session, refused};
+use super::{Cx, Ports, Reactions, Session};
 use crate::proto::{
     id::PortName,
     limits::Now,
@@ -10,6 +10,17 @@ use crate::proto::{
     node::peer::Reply,
     policy::{Asked, Denial, Operation, PeerPolicy, PortFacts},
 };
+
+/// How many refusals one batch tells.
+const REFUSALS_TOLD_MAX: usize = 8;
+
+/// Notes a refusal, to be counted and audited.
+pub(super) fn refused<P>(cx: &mut Cx<'_, P>, denial: Denial) {
+    cx.out.denied += 1;
+    if cx.out.refused.len() < REFUSALS_TOLD_MAX {
+        cx.out.refused.push(denial);
+    }
+}
 
 impl<P: Ports> Session<P> {
     /// What the peer may do from now on. Monitors that it may not have any more fire with `["not_permitted", …]`.

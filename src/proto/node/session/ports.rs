@@ -107,4 +107,47 @@ pub struct Reactions {
     pub refused: Vec<Denial>,
     /// How often something was refused to it.
     pub denied: u64,
+    /// What is about to be answered: two for each reply to a call and each monitor that fires, whose task goes on; one for each
+    /// other message where [`Self::answers`].
+    pub woken: usize,
+    /// After so many of them the rest of what came is left for the next call, where more than a quarter of it was taken.
+    /// 0: all of it is taken.
+    pub woken_max: usize,
+    /// What comes is answered with messages, as it seems.
+    pub answers: bool,
+    /// Messages that were handed on.
+    pub handed: u64,
+    /// A portion was taken, and complete frames may be left.
+    pub more: bool,
+}
+
+impl Reactions {
+    /// What was read begins to be taken.
+    pub(super) fn begin(&mut self) {
+        self.more = false;
+        self.woken = 0;
+        self.handed = 0;
+    }
+
+    /// So many messages were handed to a port.
+    pub(super) fn hand(&mut self, messages: usize, is_reply: bool) {
+        self.handed += messages as u64;
+        if is_reply {
+            self.woken += 2 * messages;
+        } else if self.answers {
+            self.woken += messages;
+        }
+    }
+
+    /// Whether that is enough for now, with so many bytes taken of all, and so many messages about to be handed on.
+    pub(super) fn is_portion(&mut self, taken: usize, all: usize, messages: usize) -> bool {
+        let woken = if self.answers {
+            self.woken + messages
+        } else {
+            self.woken
+        };
+        self.more =
+            self.woken_max > 0 && woken >= self.woken_max && (all / 4..all).contains(&taken);
+        self.more
+    }
 }

@@ -102,6 +102,81 @@ pub(super) fn assert_protocol(result: Result<(), CloseReason>, text: &str) {
 
 // P1
 #[test]
+fn messages_are_handed_on_in_portions_where_what_comes_is_answered() {
+    let mut bytes = Vec::new();
+    for _ in 0..100 {
+        send("p", NULL).encode(&mut bytes);
+    }
+    for (answers, expected) in [(false, &[100][..]), (true, &[32, 32, 32, 4])] {
+        let mut inbound = Inbound::new(&Limits::default());
+        inbound.ports.open("p", 1000);
+        inbound.out.woken_max = 32;
+        inbound.out.answers = answers;
+        let mut data = BytesMut::from(&*bytes);
+        let mut portions = Vec::new();
+        loop {
+            let (session, ports) = (&mut inbound.session, &inbound.ports);
+            session
+                .handle_bytes(&mut data, at(0), ports, &mut inbound.out)
+                .unwrap();
+            portions.push(inbound.out.handed);
+            if !inbound.out.more {
+                break;
+            }
+        }
+        assert_eq!(portions, expected);
+        assert!(data.is_empty());
+    }
+}
+
+#[test]
+fn a_portion_ends_after_some_have_been_woken_and_the_rest_follows_in_order() {
+    let limits = Limits::default();
+    let reason: &[u8] = crate::proto::node::reason::NORMAL;
+    let mut bytes = Vec::new();
+    for n in 0..100 {
+        let port = format!("p{n}");
+        Frame::Down {
+            port: &port,
+            reason,
+        }
+        .encode(&mut bytes);
+        Frame::Ping(n).encode(&mut bytes);
+    }
+    // the beginning of one more
+    bytes.extend([0, 0]);
+    let mut whole = Inbound::new(&limits);
+    let mut data = BytesMut::from(&*bytes);
+    let (session, ports) = (&mut whole.session, &whole.ports);
+    session
+        .handle_bytes(&mut data, at(0), ports, &mut whole.out)
+        .unwrap();
+    assert!(!whole.out.more && whole.out.woken == 200 && data.len() == 2);
+
+    let mut some = Inbound::new(&limits);
+    some.out.woken_max = 32;
+    let mut data = BytesMut::from(&*bytes);
+    let mut portions = Vec::new();
+    loop {
+        let (session, ports) = (&mut some.session, &some.ports);
+        session
+            .handle_bytes(&mut data, at(0), ports, &mut some.out)
+            .unwrap();
+        portions.push(some.out.woken);
+        if !some.out.more {
+            break;
+        }
+    }
+    // a quarter of what is there, but never less than sixteen
+    let (first, last) = (portions.first().unwrap(), portions.last().unwrap());
+    assert!((50..60).contains(first) && *last <= 32, "{portions:?}");
+    assert_eq!(portions.iter().sum::<usize>(), 200);
+    assert_eq!(data.len(), 2);
+    assert_eq!(some.out.frames, whole.out.frames);
+    assert_eq!(some.out.replies, whole.out.replies);
+}
+
+#[test]
 fn a_run_of_messages_to_one_port_is_one_batch_and_counts_once() {
     let mut inbound = Inbound::new(&Limits::default());
     inbound.ports.open("p", 100);
