@@ -115,7 +115,7 @@ impl<P: Ports> Session<P> {
         ports: &P,
         out: &mut Reactions,
     ) -> Result<(), CloseReason> {
-        out.begin();
+        let enough = out.begin();
         let came = !data.is_empty() | self.direct.take_came();
         let done = self.done;
         self.heard = self.heard.max(now.mono);
@@ -131,8 +131,12 @@ impl<P: Ports> Session<P> {
             if let Err(reason) = std::mem::replace(&mut begun, Ok(())) {
                 break Err(reason);
             }
-            let waiting = run.as_ref().map_or(0, |run| run.payloads.len());
-            if cx.out.is_portion(at, data.len(), waiting) {
+            let waiting = match &run {
+                Some(run) if cx.out.answers => run.payloads.len(),
+                _ => 0,
+            };
+            if cx.out.woken + waiting >= enough && (data.len() / 4..data.len()).contains(&at) {
+                cx.out.more = true;
                 break Ok(());
             }
             let rest = data.get(at..).unwrap_or_default();

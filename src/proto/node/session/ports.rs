@@ -122,11 +122,15 @@ pub struct Reactions {
 }
 
 impl Reactions {
-    /// What was read begins to be taken.
-    pub(super) fn begin(&mut self) {
+    /// What was read begins to be taken. Says how many woken are enough.
+    pub(super) fn begin(&mut self) -> usize {
         self.more = false;
         self.woken = 0;
         self.handed = 0;
+        match self.woken_max {
+            0 => usize::MAX,
+            max => max,
+        }
     }
 
     /// So many messages were handed to a port.
@@ -137,17 +141,5 @@ impl Reactions {
         } else if self.answers {
             self.woken += messages;
         }
-    }
-
-    /// Whether that is enough for now, with so many bytes taken of all, and so many messages about to be handed on.
-    pub(super) fn is_portion(&mut self, taken: usize, all: usize, messages: usize) -> bool {
-        let woken = if self.answers {
-            self.woken + messages
-        } else {
-            self.woken
-        };
-        self.more =
-            self.woken_max > 0 && woken >= self.woken_max && (all / 4..all).contains(&taken);
-        self.more
     }
 }
