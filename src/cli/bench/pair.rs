@@ -69,6 +69,11 @@ impl Stage {
         self.out.data(line.text(), &line.json(self.threads));
     }
 
+    /// Likewise, where one process was measured alone.
+    pub(super) fn tell_of_one(&self, line: &Line) {
+        self.out.data(line.text(), &line.json(self.alone));
+    }
+
     /// How long one round of a rate takes.
     pub(super) fn round_time(&self) -> Duration {
         self.time / self.rounds

@@ -91,10 +91,10 @@ impl Row {
         match self {
             Row::Idle => {
                 for line in stage.idle(format, Idle::Ports).await? {
-                    stage.tell(&line);
+                    stage.tell_of_one(&line);
                 }
                 for line in stage.idle(format, Idle::Links).await? {
-                    stage.tell(&line);
+                    stage.tell_of_one(&line);
                 }
                 Ok(())
             }
