@@ -2,7 +2,8 @@
 //! `cargo bench --bench scale`, or some of it: `cargo bench --bench scale -- ports mesh slow`.
 //!
 //! Prints one JSON object a line. Everything is in one process, over mutual TLS on loopback, with the default limits and
-//! the public API. `PORTMESH_SCALE_NODES` and `PORTMESH_SCALE_SECONDS` change how many nodes and how long.
+//! the public API; `mesh` takes more processes where the limit on open files does not allow one. `PORTMESH_SCALE_NODES`,
+//! `PORTMESH_SCALE_SECONDS` and `PORTMESH_SCALE_IDLE` change how many nodes, and for how many seconds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod load;
@@ -12,7 +13,10 @@ mod ports;
 #[allow(dead_code)]
 mod support;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use portmesh::{CertificateAuthority, Identity, Node, NodeBuilder};
 
@@ -31,9 +35,10 @@ fn seconds() -> Duration {
     Duration::from_secs(number("PORTMESH_SCALE_SECONDS", 60))
 }
 
-/// Seconds of CPU that the threads of this process have used.
-fn cpu_seconds() -> f64 {
-    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+/// Seconds of CPU that the threads of that process have used.
+fn cpu_seconds(pid: &str) -> f64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten();
     let used = tasks
         .flatten()
         .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
@@ -56,19 +61,40 @@ impl Authority {
         })
     }
 
+    fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Makes the certificate of a node.
+    fn issue(&self, name: &str) -> Res {
+        let identity = self.ca.issue(&name.parse()?)?;
+        Ok(identity.save(file(self.dir(), name), false)?)
+    }
+
     /// A node of that name, with a certificate, that listens.
     fn builder(&self, name: &str) -> Res<NodeBuilder> {
-        let file = name.replace('/', "-") + ".pem";
-        let path = Path::new(self.dir.path()).join(file);
-        self.ca.issue(&name.parse()?)?.save(&path, false)?;
-        let builder = Node::builder(name).identity(Identity::from_pem_file(&path)?);
-        Ok(builder.listen("127.0.0.1:0"))
+        self.issue(name)?;
+        builder(self.dir(), name)
     }
+}
+
+fn file(dir: &Path, name: &str) -> PathBuf {
+    dir.join(name.replace('/', "-") + ".pem")
+}
+
+/// A node whose certificate is there, and that listens.
+fn builder(dir: &Path, name: &str) -> Res<NodeBuilder> {
+    let identity = Identity::from_pem_file(file(dir, name))?;
+    let builder = Node::builder(name).identity(identity);
+    Ok(builder.listen("127.0.0.1:0"))
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Res {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if mesh::child(&args).await? {
+        return Ok(());
+    }
     let wanted = support::chosen(&args, &NAMES);
     let authority = Authority::new()?;
     // those whose memory is measured first

@@ -74,7 +74,12 @@ pub(crate) fn emit_times(bench: &str, mode: &str, mut times: Vec<Duration>, extr
 
 /// Resident memory of this process in bytes.
 pub(crate) fn resident_bytes() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    resident_bytes_of("self")
+}
+
+/// That of another process.
+pub(crate) fn resident_bytes_of(pid: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok())
         .map_or(f64::NAN, |kib| kib * 1024.0)

@@ -57,6 +57,8 @@ struct State {
     listeners: BTreeMap<String, Listening>,
     faults: BTreeMap<(String, String), Between>,
     wires: Vec<Alive>,
+    /// How many there may be before those that are gone are looked for.
+    wires_max: usize,
     next_port: u16,
     buffer_bytes: Option<usize>,
 }
@@ -182,6 +184,14 @@ impl State {
             .or_default()
     }
 
+    /// Forgets connections that are gone, when there are twice as many as were left the last time.
+    fn tidy(&mut self) {
+        if self.wires.len() >= self.wires_max {
+            self.wires.retain(|alive| alive.wire.strong_count() > 0);
+            self.wires_max = 2 * self.wires.len().max(32);
+        }
+    }
+
     /// The connections between two hosts; whether `b` dialled.
     fn wires_of(&mut self, a: &str, b: &str) -> Vec<(Arc<Wire>, bool)> {
         self.wires.retain(|alive| alive.wire.strong_count() > 0);
@@ -280,7 +290,7 @@ impl MemoryTransport {
         let buffer_bytes = state.buffer_bytes.unwrap_or(64 << 10);
         let wire = Wire::new(buffer_bytes, [there.faults, back.faults]);
         let (near, far) = End::pair(&wire);
-        state.wires.retain(|alive| alive.wire.strong_count() > 0);
+        state.tidy();
         state.wires.push(Alive {
             from: self.host.clone(),
             to: host,

@@ -141,3 +141,14 @@ async fn an_address_is_taken_once_and_free_again_after_the_listener() {
     assert!(a.listen("a:1").await.is_ok());
     assert!(a.dial("a:1", None).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_gone_are_forgotten_and_those_that_are_there_are_not() {
+    let network = MemoryNetwork::new();
+    let kept = [connect(&network).await, connect(&network).await];
+    for _ in 0..1_000 {
+        drop(connect(&network).await);
+    }
+    assert!(network.lock().wires.len() <= 128);
+    assert_eq!(network.connections("a", "b"), kept.len());
+}

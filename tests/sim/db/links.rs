@@ -328,6 +328,7 @@ impl World {
                 return any;
             };
             any = true;
+            self.messages += 1;
             *self.bytes.entry(id).or_default() += message.encoded_len();
             let sent = self.look(host, peer, id, &message);
             for message in sent.unwrap_or(vec![message]) {

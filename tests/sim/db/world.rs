@@ -34,7 +34,6 @@ pub fn trusting(pattern: &str) -> Policy {
     Policy::default().with(rule.allow_all(Operation::Global))
 }
 
-/// More events than this are no run but a loop.
 const STEPS_MAX: u64 = 400_000;
 pub const START: Duration = Duration::from_secs(1_000_000);
 
@@ -129,6 +128,10 @@ pub struct World {
     order: u64,
     pub events: BTreeMap<(Duration, u64), Event>,
     pub steps: u64,
+    /// More events than this are no run but a loop.
+    pub steps_max: u64,
+    /// What nodes have told each other.
+    pub messages: u64,
     pub hosts: Vec<Host>,
     pub names: BTreeMap<NodeId, usize>,
     pub lives: BTreeMap<(usize, Incarnation), u64>,
@@ -168,6 +171,8 @@ impl World {
             order: 0,
             events: BTreeMap::new(),
             steps: 0,
+            steps_max: STEPS_MAX,
+            messages: 0,
             hosts: Vec::new(),
             names: BTreeMap::new(),
             lives: BTreeMap::new(),
@@ -338,7 +343,7 @@ impl World {
         };
         self.now = self.now.max(at);
         self.steps += 1;
-        if self.steps > STEPS_MAX.max(1_000 * self.hosts.len() as u64) {
+        if self.steps > self.steps_max {
             self.broken("quiescence", "it does not come to rest".to_owned());
             return false;
         }
