@@ -158,6 +158,9 @@ impl<P: NodePorts> Reader<'_, P> {
         input: &mut bytes::BytesMut,
     ) -> CloseReason {
         // what came right behind ACTIVATE
+        if !input.is_empty() {
+            self.fresh.store(true, Ordering::Relaxed);
+        }
         if let Err(reason) = self.take(input) {
             return reason;
         }
