@@ -1,5 +1,7 @@
 //! What a comparison says: figures found in lines, ratios round by round, their spread, and whether an aim is reached.
 
+use std::collections::BTreeSet;
+
 use portmesh::cli::spread;
 use serde_json::{Value as Json, json};
 
@@ -30,6 +32,25 @@ fn number(line: &Json, name: &str) -> Option<f64> {
 /// CPU of both sides for each unit, where the line tells of both.
 fn cpu(line: &Json) -> Option<f64> {
     Some(number(line, "tx_cpu_ns")? + number(line, "rx_cpu_ns")?)
+}
+
+/// The version of TLS and the suite that lines name, each once.
+fn secured(lines: &[Json]) -> BTreeSet<String> {
+    let modes = lines.iter().filter_map(|line| line.get("mode")?.as_str());
+    let tls = modes.filter(|mode| mode.starts_with("TLS"));
+    tls.map(|mode| mode.split(' ').take(2).collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+/// Whether the links of both are secured alike; says how they are where they are not.
+pub(crate) fn alike(ours: &[Json], theirs: &[Json]) -> Result<(), String> {
+    let (ours, theirs) = (secured(ours), secured(theirs));
+    match ours == theirs && ours.len() == 1 {
+        true => Ok(()),
+        false => Err(format!(
+            "that is not like with like: Portmesh has {ours:?}, and the peer {theirs:?}"
+        )),
+    }
 }
 
 /// A figure, and the CPU that it took.

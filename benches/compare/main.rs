@@ -1,4 +1,5 @@
-//! Portmesh and other programs, measured alternately in one run: `cargo bench --bench compare -- --peer zenoh=PROGRAM`.
+//! Portmesh and what TLS alone allows, measured alternately in one run, and other programs that are given:
+//! `cargo bench --bench compare -- --peer zenoh=PROGRAM`.
 //!
 //! In each round every program is run once for each of its benchmarks, and the rows of Portmesh that it is compared with
 //! directly before or after it. A ratio is of two neighbours; its median over the rounds, and its spread, are what counts.
@@ -6,7 +7,11 @@
 
 mod judge;
 mod plan;
+mod raw;
 mod run;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, clippy::expect_used, clippy::indexing_slicing)]
+mod support;
 
 use std::{
     collections::BTreeMap,
@@ -17,17 +22,23 @@ use std::{
 
 use clap::Parser;
 use judge::{Found, Rounds, Verdict};
-use plan::{Aim, BOUTS, KINDS, OWN, Ours, Pair, Theirs};
+use plan::{Aim, KINDS, OWN, Ours, Pair, RAW, Theirs};
 use serde_json::Value as Json;
 
 /// By which this program knows that it is to be `portmesh bench`.
 const AS_PORTMESH: &str = "as-portmesh";
 
-/// Compare Portmesh with other programs, run alternately
+/// Compare Portmesh with what TLS allows and with other programs, run alternately
 ///
-/// NAME says what kind of program it is: ceiling, zenoh, nats, ractor, erlang, or portmesh for another build of it, and may go on
-/// after a dash: erlang-tuned. COMMAND is split at spaces, and is given the arguments of its kind after its own: `--peer
-/// "erlang-tuned=./run.sh tls-tuned"`.
+/// The peer `raw` is part of this program: tokio, rustls and a codec with no mesh on top, in two processes with one thread
+/// each. Beside it Portmesh has one thread in each process too.
+///
+/// NAME says what kind of program another one is: ceiling, zenoh, nats, ractor, erlang, or portmesh for another build of it,
+/// and may go on after a dash: erlang-tuned. COMMAND is split at spaces, and is given the arguments of its kind after its own:
+/// `--peer "erlang-tuned=./run.sh tls-tuned"`.
+///
+/// Some versions of glibc copy 16 KiB at half the speed or not, by the luck of addresses, on some processors of AMD; bulk
+/// shows it in every program. GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=1000000000 takes the luck out.
 #[derive(Debug, Parser)]
 struct Args {
     /// Only what these rows of `portmesh bench` are compared by [default: all]
@@ -36,6 +47,9 @@ struct Args {
     /// A program that prints its figures as JSON lines
     #[arg(long = "peer", value_name = "NAME=COMMAND", value_parser = peer)]
     peers: Vec<Peer>,
+    /// Without the peer that is part of this program
+    #[arg(long)]
+    no_raw: bool,
     /// Another build of Portmesh in place of this one, as a command
     #[arg(long, value_name = "COMMAND")]
     portmesh: Option<String>,
@@ -100,7 +114,25 @@ fn main() -> ExitCode {
         given.drain(..usize::from(first));
         return portmesh::cli::bench_main(given);
     }
-    let args = Args::parse();
+    if raw::is_meant(given.first().and_then(|arg| arg.to_str())) {
+        return match raw::main(&given) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("the raw peer: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let mut args = Args::parse();
+    if !args.no_raw {
+        match raw_peer() {
+            Ok(raw) => args.peers.insert(0, raw),
+            Err(error) => {
+                eprintln!("compare: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
     if args.peers.is_empty() {
         eprintln!(
             "nothing to compare with: give --peer NAME=COMMAND, NAME one of {}",
@@ -143,12 +175,23 @@ fn main() -> ExitCode {
 fn own_command(args: &Args) -> Result<Vec<String>, String> {
     match &args.portmesh {
         Some(command) => Ok(portmesh_command(command.split_whitespace())),
-        None => {
-            let own = std::env::current_exe().map_err(|error| error.to_string())?;
-            let own = own.to_str().ok_or("the path of this program is no text")?;
-            Ok(vec![own.to_owned(), AS_PORTMESH.to_owned()])
-        }
+        None => itself(AS_PORTMESH),
     }
+}
+
+/// This program again, in another part.
+fn itself(part: &str) -> Result<Vec<String>, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let own = own.to_str().ok_or("the path of this program is no text")?;
+    Ok(vec![own.to_owned(), part.to_owned()])
+}
+
+fn raw_peer() -> Result<Peer, String> {
+    Ok(Peer {
+        name: RAW.to_owned(),
+        kind: RAW,
+        command: itself(raw::AS_RAW)?,
+    })
 }
 
 fn portmesh_command<'a>(command: impl Iterator<Item = &'a str>) -> Vec<String> {
@@ -180,7 +223,7 @@ fn bouts(args: &Args) -> Vec<Bout<'_>> {
             bouts.push(bout(Some(peer), Vec::new(), false, pairs.collect()));
             continue;
         }
-        for planned in BOUTS.iter().filter(|planned| planned.kind == peer.kind) {
+        for planned in plan::bouts().filter(|planned| planned.kind == peer.kind) {
             let pairs = planned.pairs.iter().filter(|pair| wanted(&pair.ours));
             let given = planned.args.iter().map(|arg| (*arg).to_owned()).collect();
             bouts.push(bout(
@@ -212,7 +255,12 @@ fn again(ours: Ours) -> Pair {
 }
 
 /// Runs the rows that these pairs need, format by format.
-fn run_portmesh(command: &[String], pairs: &[Pair], time: f64) -> Result<Vec<Json>, String> {
+fn run_portmesh(
+    command: &[String],
+    pairs: &[Pair],
+    time: f64,
+    more: &[&str],
+) -> Result<Vec<Json>, String> {
     let mut rows: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for Pair { ours, .. } in pairs {
         let of_format = rows.entry(ours.format).or_default();
@@ -227,6 +275,7 @@ fn run_portmesh(command: &[String], pairs: &[Pair], time: f64) -> Result<Vec<Jso
         let args = rows
             .into_iter()
             .chain(flags)
+            .chain(more.iter().copied())
             .map(Into::into)
             .collect::<Vec<_>>();
         lines.extend(run::run(command, &args)?);
@@ -235,6 +284,10 @@ fn run_portmesh(command: &[String], pairs: &[Pair], time: f64) -> Result<Vec<Jso
 }
 
 impl Bout<'_> {
+    fn is_raw(&self) -> bool {
+        self.peer.is_some_and(|peer| peer.kind == RAW)
+    }
+
     /// One round: both, the one first and then the other.
     fn fight(&mut self, portmesh: &[String], time: f64, round: usize) {
         let result = self.lines(portmesh, time, round % 2 == 1);
@@ -242,6 +295,11 @@ impl Bout<'_> {
             Ok(both) => both,
             Err(error) => return self.failed.push(format!("round {}: {error}", round + 1)),
         };
+        if let Some(theirs) = theirs.as_ref().filter(|_| self.is_raw())
+            && let Err(error) = judge::alike(&ours, theirs)
+        {
+            return self.failed.push(format!("round {}: {error}", round + 1));
+        }
         for (pair, rounds) in self.pairs.iter().zip(&mut self.rounds) {
             match found(pair, &ours, theirs.as_deref(), self.peer) {
                 Ok(both) => rounds.both.push(both),
@@ -256,12 +314,17 @@ impl Bout<'_> {
         time: f64,
         peer_first: bool,
     ) -> Result<(Vec<Json>, Option<Vec<Json>>), String> {
-        let ours = || run_portmesh(portmesh, &self.pairs, time);
+        // as the raw peer has it
+        let threads: &[&str] = match self.is_raw() {
+            true => &["--threads", "1"],
+            false => &[],
+        };
+        let ours = || run_portmesh(portmesh, &self.pairs, time, threads);
         let theirs = || match self.peer {
             None => Ok(None),
             Some(peer) if peer.kind == "portmesh" => {
                 let command = portmesh_command(peer.command.iter().map(String::as_str));
-                run_portmesh(&command, &self.pairs, time).map(Some)
+                run_portmesh(&command, &self.pairs, time, threads).map(Some)
             }
             Some(peer) => run::run(&peer.command, &self.args).map(Some),
         };
@@ -323,8 +386,8 @@ fn print(args: &Args, bouts: &[Bout<'_>], took: Duration) {
         }
     }
     let given = |kind: &&&str| args.peers.iter().any(|peer| peer.kind == **kind);
-    let left: Vec<&str> = KINDS
-        .iter()
+    let left: Vec<&str> = std::iter::once(&RAW)
+        .chain(&KINDS)
         .filter(|kind| !given(kind) && **kind != "portmesh")
         .copied()
         .collect();

@@ -83,6 +83,10 @@ impl Live {
         }
     }
 
+    fn has_files(&self) -> bool {
+        self.sources.paths().next().is_some()
+    }
+
     /// The files that are not what they were when they were read last. They count as read.
     fn changed(&self) -> Vec<PathBuf> {
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,6 +230,8 @@ fn tell(error: &ReloadError) {
 /// Rereads files when they change, and warns before the certificate expires, until the node ends.
 pub(super) async fn watch(node: Weak<NodeInner>, events: EventSender) {
     let mut told = Told::default();
+    // the files were read just now
+    let mut has_started = false;
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -240,6 +246,10 @@ pub(super) async fn watch(node: Weak<NodeInner>, events: EventSender) {
             events.send(NodeEvent::Expires {
                 expires: identity.not_after(),
             });
+        }
+        let has_files = node.live().is_ok_and(Live::has_files);
+        if !std::mem::replace(&mut has_started, true) || !has_files {
+            continue;
         }
         // files may be on a slow disk
         let looked = tokio::task::spawn_blocking(move || look(&node)).await;

@@ -21,6 +21,11 @@ pub use self::{
     cert::main as cert_main,
 };
 
+/// What benches/compare measures others by, so that both sides are measured alike.
+pub mod measure {
+    pub use super::bench::{BODY, Line, Load, SMALL};
+}
+
 use std::{ffi::OsString, future::Future, process::ExitCode};
 
 use clap::{Parser, Subcommand};

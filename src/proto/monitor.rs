@@ -79,7 +79,9 @@ impl<W> Watches<W> {
         let at = watched.entries.binary_search_by_key(&id, |entry| entry.0);
         let (_, watch) = watched.entries.remove(at.ok()?)?;
         self.monitors -= 1;
-        self.rest(port);
+        if watched.entries.is_empty() {
+            self.rest(port);
+        }
         Some(watch)
     }
 

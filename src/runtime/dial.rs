@@ -1,6 +1,6 @@
 //! Dials: one attempt at one address, and the search for a node that is wanted.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::pin, sync::Arc};
 
 use tokio::{sync::watch, time::timeout};
 
@@ -40,7 +40,7 @@ pub(super) async fn attempt<P: NodePorts>(
         let proved = prove(connection, Role::Initiator, &shared.auth, expect, false).await?;
         Ok::<_, DialError>(proved)
     };
-    let done = shared.gate.computing(work).await;
+    let done = shared.gate.computing(pin!(work)).await;
     drop(pass);
     if let Err(error) = &done {
         shared.counters.dials_failed.add(1);
@@ -111,7 +111,7 @@ impl<P: NodePorts> Dials<P> {
         let shared = self.shared.clone();
         let untried = self.untried.clone();
         let directory = self.directory.clone();
-        Box::pin(until_ending(shared.stage.subscribe(), async move {
+        Box::pin(async move {
             let mut links = shared.links.watch();
             let search = Search {
                 shared: &shared,
@@ -120,13 +120,16 @@ impl<P: NodePorts> Dials<P> {
                 tried: Vec::new(),
                 failures: Vec::new(),
             };
-            tokio::select! {
-                biased;
-                // it has come to us, or by a seed
-                _ = links.wait_for(|links| links.contains_key(&node)) => Err(CloseReason::Duplicate),
-                found = search.run(untried) => found,
-            }
-        }))
+            let work = pin!(async {
+                tokio::select! {
+                    biased;
+                    // it has come to us, or by a seed
+                    _ = links.wait_for(|links| links.contains_key(&node)) => Err(CloseReason::Duplicate),
+                    found = search.run(untried) => found,
+                }
+            });
+            until_ending(shared.stage.subscribe(), work).await
+        })
     }
 }
 
@@ -134,7 +137,7 @@ impl<P: NodePorts> Dials<P> {
 /// waits for them.
 pub(super) async fn until_ending<T>(
     mut stage: watch::Receiver<Stage>,
-    work: impl Future<Output = T>,
+    work: impl Future<Output = T> + Unpin,
 ) -> Option<T> {
     tokio::select! {
         biased;

@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     net::{IpAddr, Ipv6Addr},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::ready,
     time::Duration,
@@ -177,13 +177,12 @@ impl Gate {
 
     /// Runs a handshake so that no more than the limit compute at the same moment. One that waits for its peer holds no
     /// place, so that a peer that says nothing holds up nobody.
-    pub(super) async fn computing<F: Future>(&self, handshake: F) -> F::Output {
+    pub(super) async fn computing<F: Future + Unpin>(&self, mut handshake: F) -> F::Output {
         type Waiting = Pin<
             Box<
                 dyn Future<Output = Result<OwnedSemaphorePermit, tokio::sync::AcquireError>> + Send,
             >,
         >;
-        let mut handshake = pin!(handshake);
         let mut waiting: Option<Waiting> = None;
         poll_fn(|cx| {
             let place = match (waiting.as_mut(), self.computing.clone().try_acquire_owned()) {
@@ -197,7 +196,7 @@ impl Gate {
                     place
                 }
             };
-            let polled = handshake.as_mut().poll(cx);
+            let polled = Pin::new(&mut handshake).poll(cx);
             drop(place);
             polled
         })
@@ -254,7 +253,7 @@ impl RefusalLog {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::task::Poll;
+    use std::{pin::pin, task::Poll};
 
     use super::*;
 
@@ -343,7 +342,7 @@ mod tests {
         let mut silent = pin!(silent);
         // polled once, and left waiting for its peer
         assert!(futures_poll(silent.as_mut()).await.is_pending());
-        assert_eq!(gate.computing(async { 7 }).await, 7);
+        assert_eq!(gate.computing(pin!(async { 7 })).await, 7);
     }
 
     async fn futures_poll<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {

@@ -35,15 +35,16 @@ use crate::proto::{
     link::sink::FrameSink,
     node::{
         peer::{Fired, PeerFrame, Wake},
-        session::{Reactions, Session, SessionParams},
+        session::{Portion, Reactions, Session, SessionParams},
     },
 };
 
 /// What is read at most before the writer has its turn, about.
 const FLOOD_BYTES: usize = 64 << 10;
-/// Twice the calls and monitors that end before the writer has its turn, or the messages that are answered: what follows of
+/// So many calls and monitors end before the writer has its turn, or messages are handed on that are answered: what follows of
 /// them is on its way while the rest is handed on, so that both sides of a conversation work at the same time, and not by turns.
-const WOKEN_MAX: usize = 32;
+/// A write costs as much as a dozen calls: fewer in one cost more than what both sides gain.
+const PORTION_MAX: usize = 22;
 
 /// Runs the link until it ends. The session has ended when this returns.
 pub(super) async fn run<P: NodePorts>(
@@ -81,7 +82,7 @@ pub(super) async fn run<P: NodePorts>(
         handle: &handle,
         session,
         reactions: Reactions {
-            woken_max: WOKEN_MAX,
+            portion: Portion::of(PORTION_MAX),
             ..Reactions::default()
         },
         generation,
@@ -157,6 +158,9 @@ impl<P: NodePorts> Reader<'_, P> {
         input: &mut bytes::BytesMut,
     ) -> CloseReason {
         // what came right behind ACTIVATE
+        if !input.is_empty() {
+            self.fresh.store(true, Ordering::Relaxed);
+        }
         if let Err(reason) = self.take(input) {
             return reason;
         }
@@ -164,16 +168,16 @@ impl<P: NodePorts> Reader<'_, P> {
         let tick = self.shared.limits.link_timeout / 4;
         let mut timer = pin!(sleep_until(Instant::now() + tick));
         loop {
-            if std::mem::take(&mut self.reactions.woken) > 2 {
+            if self.reactions.portion.take_woken() > 1 {
                 // first the tasks that were woken, then the writer with what they sent, then the rest
                 self.fresh.store(false, Ordering::Relaxed);
                 settle(&self.handle.cell).await;
                 self.fresh.store(true, Ordering::Relaxed);
-                if self.reactions.more {
+                if self.reactions.portion.is_more() {
                     pause().await;
                 }
             }
-            if self.reactions.more {
+            if self.reactions.portion.is_more() {
                 if let Err(reason) = self.take(input) {
                     return reason;
                 }
@@ -260,7 +264,8 @@ impl<P: NodePorts> Reader<'_, P> {
         self.stalled = Duration::ZERO;
         self.follow_policy()?;
         let commands = self.handle.cell.commands();
-        self.reactions.answers = self.talk.answers(self.reactions.handed, commands);
+        let portion = &mut self.reactions.portion;
+        portion.answers = self.talk.answers(portion.handed(), commands);
         let now = self.shared.clock.now();
         let ports = &*self.shared.ports;
         let taken = self
@@ -281,10 +286,10 @@ impl<P: NodePorts> Reader<'_, P> {
 
     /// The link ends while a part of what was read is left: that has come, and counts.
     fn finish(&mut self, input: &mut bytes::BytesMut, end: End) -> End {
-        if !std::mem::take(&mut self.reactions.more) {
+        if !self.reactions.portion.is_more() {
             return end;
         }
-        self.reactions.woken_max = 0;
+        self.reactions.portion.max = 0;
         match self.take(input) {
             // the peer has said why
             Err(reason) if matches!(end.reason, CloseReason::Transport(_)) => reason.into(),

@@ -1,6 +1,6 @@
 //! Accepting: connections of strangers, within the limits on them.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
 
@@ -130,7 +130,12 @@ async fn prove<P: NodePorts>(
         }
     };
     let certified = connection.certified.clone();
-    let proof = authenticate(connection, Role::Responder, &shared.auth, None);
+    let proof = pin!(authenticate(
+        connection,
+        Role::Responder,
+        &shared.auth,
+        None
+    ));
     match shared.gate.computing(proof).await {
         Ok(established) => {
             drop(pass);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    pin::pin,
     sync::Arc,
 };
 
@@ -69,7 +70,11 @@ pub(super) fn start<P: NodePorts>(
     };
     // each is tried once, also where a shutdown follows at once: what was accepted may wait for it (L6)
     task.drain();
-    tokio::spawn(until_ending(shared.stage.subscribe(), task.run()));
+    let stage = shared.stage.subscribe();
+    tokio::spawn(async move {
+        let work = pin!(task.run());
+        until_ending(stage, work).await
+    });
     handle
 }
 

@@ -21,7 +21,7 @@ use super::{
     shared::Shared,
     stream::{Outgoing, flush},
     transport::Stream,
-    turns::settle,
+    turns::{pause, settle},
 };
 use crate::proto::{close::CloseReason, id::PortId};
 
@@ -65,6 +65,10 @@ impl<P: NodePorts> Writer<'_, P> {
         let cell = &self.handle.cell;
         // what it was woken for by now goes out first thing
         let _ = pin!(cell.writer.notified()).enable();
+        // what came right behind ACTIVATE may be answered by now if ports go first, and no timer is set for nothing
+        if self.fresh.load(Ordering::Relaxed) {
+            pause().await;
+        }
         let mut turn = 0;
         loop {
             let now = self.shared.clock.now();

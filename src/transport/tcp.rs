@@ -76,17 +76,14 @@ pub(super) fn no_address(addr: &str) -> ConnectError {
     }
 }
 
-/// Connects to one address; `addr` is what errors call it.
+/// Connects to one address; `addr` is what errors call it. [`tune`] is left to the caller.
 pub(super) async fn connect(
     addr: &str,
     to: SocketAddr,
     limit: Duration,
 ) -> Result<TcpStream, ConnectError> {
     match timeout(limit, TcpStream::connect(to)).await {
-        Ok(Ok(tcp)) => {
-            tune(&tcp);
-            Ok(tcp)
-        }
+        Ok(Ok(tcp)) => Ok(tcp),
         Ok(Err(source)) => Err(ConnectError::Connect {
             addr: addr.to_owned(),
             source,
@@ -159,4 +156,24 @@ pub(super) fn tune(tcp: &TcpStream) {
     let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_prompt_and_its_end_is_noticed() {
+        let limit = Duration::from_secs(10);
+        let listener = listen("127.0.0.1:0", limit, |_| Ok(())).await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let tcp = connect(&to.to_string(), to, limit).await.unwrap();
+        tune(&tcp);
+        assert!(tcp.nodelay().unwrap());
+        let socket = SockRef::from(&tcp);
+        assert!(socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_BYTES);
+    }
 }

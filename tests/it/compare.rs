@@ -2,16 +2,23 @@
 
 #[path = "../../benches/compare/judge.rs"]
 mod judge;
-#[path = "../../benches/compare/plan.rs"]
+#[path = "../../benches/compare/plan/mod.rs"]
 mod plan;
+#[allow(dead_code)]
+#[path = "../../benches/compare/raw/mod.rs"]
+mod raw;
 #[cfg(unix)]
 #[path = "../../benches/compare/run.rs"]
 mod run;
+#[allow(dead_code)]
+#[path = "../../benches/support/mod.rs"]
+mod support;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
+use clap::ValueEnum;
 use judge::{Found, Rounds};
-use plan::{Aim, BOUTS, KINDS, OWN, Ours, Theirs};
+use plan::{Aim, KINDS, OWN, Ours, RAW, Theirs};
 
 const SMALL: Ours = Ours {
     row: "small",
@@ -210,16 +217,101 @@ fn every_program_that_is_known_is_compared_by_rows_that_there_are() {
         assert!(["cbor", "json"].contains(&ours.format));
         assert!(ours.figure != "value" || !judge::unit(&ours).is_empty());
     }
-    let kinds: BTreeSet<_> = BOUTS.iter().map(|bout| bout.kind).collect();
+    let kinds: BTreeSet<_> = plan::bouts().map(|bout| bout.kind).collect();
     let known = KINDS.into_iter().filter(|kind| *kind != "portmesh");
-    assert_eq!(kinds, known.collect());
-    for bout in BOUTS {
+    assert_eq!(kinds, known.chain([RAW]).collect());
+    for bout in plan::bouts() {
         assert!(!bout.pairs.is_empty() && !bout.args.is_empty());
         // what is run once only has nothing to reach
         let aims = bout.pairs.iter().any(|pair| pair.aim != Aim::None);
         assert!(!(bout.once && aims), "{} {:?}", bout.kind, bout.args);
     }
     assert!(OWN.iter().all(|(_, aim)| *aim != Aim::None));
+}
+
+#[test]
+fn links_that_are_secured_otherwise_are_not_compared() {
+    let lines = |modes: &[&str]| -> Vec<_> {
+        let lines = modes.iter();
+        lines
+            .map(|mode| serde_json::json!({"mode": mode}))
+            .collect()
+    };
+    let aes = "TLS1.3 TLS13_AES_256_GCM_SHA384";
+    let portmesh = lines(&[&format!("{aes} cbor"), &format!("{aes} json"), "local"]);
+    assert_eq!(judge::alike(&portmesh, &lines(&[aes])), Ok(()));
+    for others in [
+        &["TLS1.3 TLS13_AES_128_GCM_SHA256"][..],
+        &[aes, "TLS1.3 TLS13_AES_128_GCM_SHA256 cbor"],
+        &["local"],
+        &[],
+    ] {
+        let why = judge::alike(&portmesh, &lines(others)).unwrap_err();
+        assert!(why.contains(aes), "{why}");
+    }
+    assert!(judge::alike(&[], &[]).is_err());
+}
+
+/// Runs it here, the server on a thread of its own; without measuring anything worth keeping.
+fn raw_lines(rows: &[raw::Row]) -> Vec<serde_json::Value> {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    let [servers, clients] = raw::tls::mint().unwrap();
+    let (tell, ports) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        runtime().block_on(async {
+            let (listeners, ports) = raw::listen().await.unwrap();
+            tell.send(ports).unwrap();
+            raw::server::serve(&servers, listeners).await.unwrap();
+        });
+    });
+    let ports = ports.recv().unwrap();
+    let mut lines = Vec::new();
+    let time = Duration::from_millis(20);
+    let pid = std::process::id();
+    let work = raw::run(rows, time, &clients, &ports, pid, |line| lines.push(line));
+    runtime().block_on(work).unwrap();
+    lines
+}
+
+#[test]
+fn the_raw_peer_gives_every_figure_that_portmesh_is_compared_by() {
+    let mut bouts = 0;
+    for bout in plan::bouts().filter(|bout| bout.kind == RAW) {
+        let row = raw::Row::from_str(bout.args[0], false).unwrap();
+        let lines = raw_lines(&[row]);
+        assert_eq!(lines.len(), bout.pairs.len(), "{lines:?}");
+        let mut taken = BTreeSet::new();
+        for pair in bout.pairs {
+            let found = judge::theirs(&lines, &pair.theirs).unwrap();
+            let fits = lines
+                .iter()
+                .position(|line| judge::theirs(std::slice::from_ref(line), &pair.theirs).is_ok());
+            assert!(taken.insert(fits), "two pairs take {found:?}");
+            let unit = judge::unit(&pair.ours);
+            let said = lines[fits.unwrap()]["unit"].as_str().unwrap();
+            assert_eq!(said.replace("us_p50", "µs"), unit);
+            // zero where so little was done
+            if cfg!(target_os = "linux") {
+                let line = &lines[fits.unwrap()];
+                let cpu = ["tx_cpu_ns", "rx_cpu_ns"].map(|side| line[side].is_number());
+                assert_eq!(cpu, [true, true], "{line}");
+            }
+        }
+        bouts += 1;
+    }
+    assert_eq!(bouts, raw::Row::value_variants().len());
+}
+
+#[test]
+fn the_raw_peer_has_the_suite_that_portmesh_has() {
+    let lines = raw_lines(&[raw::Row::Rtt]);
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["rtt", "--format", "cbor"];
+    let portmesh = crate::cli::bench::bench(dir.path(), &args).code(0).json();
+    assert_eq!(judge::alike(&portmesh, &lines), Ok(()));
 }
 
 #[cfg(unix)]

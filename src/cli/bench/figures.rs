@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 /// One result.
 #[derive(Debug)]
-pub(super) struct Line {
+pub struct Line {
     bench: String,
     /// How the link is secured, and the format.
     mode: String,
@@ -17,7 +17,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(bench: impl Into<String>, value: f64, unit: &'static str) -> Self {
+    /// A figure that was not measured over a link.
+    pub fn new(bench: impl Into<String>, value: f64, unit: &'static str) -> Self {
         Line {
             bench: bench.into(),
             mode: "local".to_owned(),
@@ -29,7 +30,7 @@ impl Line {
     }
 
     /// The median round is the value.
-    pub(super) fn of_rounds(bench: impl Into<String>, rounds: &[f64], unit: &'static str) -> Self {
+    pub fn of_rounds(bench: impl Into<String>, rounds: &[f64], unit: &'static str) -> Self {
         let (lowest, median, highest) = spread(rounds);
         Line::new(bench, median, unit)
             .with("lowest", lowest)
@@ -38,7 +39,7 @@ impl Line {
     }
 
     /// p50 is the value, in microseconds.
-    pub(super) fn of_times(bench: impl Into<String>, mut times: Vec<Duration>) -> Self {
+    pub fn of_times(bench: impl Into<String>, mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         Line::new(bench, micros(percentile(&times, 0.50)), "us_p50")
             .with("p99_us", micros(percentile(&times, 0.99)))
@@ -47,35 +48,38 @@ impl Line {
     }
 
     /// Over such a link.
-    pub(super) fn over(mut self, security: &str, format: &str) -> Self {
-        self.mode = format!("{security} {format}");
+    pub fn over(mut self, security: &str, format: &str) -> Self {
+        self.mode = format!("{security} {format}").trim_end().to_owned();
         format.clone_into(&mut self.format);
         self
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: f64) -> Self {
+    /// With a further figure.
+    pub fn with(mut self, name: &'static str, value: f64) -> Self {
         self.more.push((name, value));
         self
     }
 
-    pub(super) fn with_all(mut self, more: impl IntoIterator<Item = (&'static str, f64)>) -> Self {
+    /// With further figures.
+    pub fn with_all(mut self, more: impl IntoIterator<Item = (&'static str, f64)>) -> Self {
         self.more.extend(more);
         self
     }
 
-    pub(super) fn value(&self) -> f64 {
+    /// What was measured.
+    pub fn value(&self) -> f64 {
         self.value
     }
 
     /// A figure that was given; NaN where there is none of that name.
-    pub(super) fn figure(&self, name: &str) -> f64 {
+    pub fn figure(&self, name: &str) -> f64 {
         let mut more = self.more.iter();
         more.find(|(known, _)| *known == name)
             .map_or(f64::NAN, |(_, value)| *value)
     }
 
     /// With the number of threads in each process.
-    pub(super) fn json(&self, threads: u16) -> Json {
+    pub fn json(&self, threads: u16) -> Json {
         let mut line = Map::new();
         line.insert("peer".into(), "portmesh".into());
         line.insert("bench".into(), self.bench.as_str().into());
@@ -92,7 +96,8 @@ impl Line {
         Json::Object(line)
     }
 
-    pub(super) fn text(&self) -> String {
+    /// For people.
+    pub fn text(&self) -> String {
         let (bench, format, unit) = (&self.bench, &self.format, self.unit);
         let value = grouped(&rounded(self.value));
         let mut text = format!("{bench:<36} {format:<4} {value:>12} {unit:<7}");

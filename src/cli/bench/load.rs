@@ -16,7 +16,7 @@ fn cpu_ns(pid: u32) -> f64 {
 
 /// Wall and CPU time of this process and of the other one, from some moment on.
 #[derive(Debug)]
-pub(super) struct Load {
+pub struct Load {
     start: Instant,
     own: f64,
     other: f64,
@@ -25,7 +25,7 @@ pub(super) struct Load {
 
 impl Load {
     /// From now on.
-    pub(super) fn start(pid: u32) -> Self {
+    pub fn start(pid: u32) -> Self {
         Load {
             start: Instant::now(),
             own: cpu_ns(std::process::id()),
@@ -35,7 +35,7 @@ impl Load {
     }
 
     /// CPU for each of `units`, and cores used, on both sides. Empty where the system does not say.
-    pub(super) fn stop(&self, units: f64) -> Vec<(&'static str, f64)> {
+    pub fn stop(&self, units: f64) -> Vec<(&'static str, f64)> {
         let wall = self.start.elapsed().as_secs_f64() * 1e9;
         let own = cpu_ns(std::process::id()) - self.own;
         let other = cpu_ns(self.pid) - self.other;

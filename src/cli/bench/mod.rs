@@ -13,8 +13,12 @@ use std::{ffi::OsString, process::ExitCode, time::Duration};
 use clap::ValueEnum;
 use serde_json::json;
 
-pub use self::figures::spread;
 pub(crate) use self::other::NodeArgs;
+pub use self::{
+    figures::{Line, spread},
+    load::Load,
+    ports::{BODY, SMALL},
+};
 use self::{pair::Stage, rows::Row};
 use super::{
     args::duration,

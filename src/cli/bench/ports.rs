@@ -20,9 +20,9 @@ pub(super) const BRIEF: &str = "bench.brief";
 pub(super) const KILLER: &str = "bench.killer";
 
 /// The small message of the benchmarks of other systems: `[port, "msg", n, alphabet]`, 64 bytes in CBOR.
-pub(super) const BODY: &str = "abcdefghijklmnopqrstuvwxyz";
+pub const BODY: &str = "abcdefghijklmnopqrstuvwxyz";
 /// Its tag.
-pub(super) const SMALL: &str = "msg";
+pub const SMALL: &str = "msg";
 /// Its tag where the handler is an `async fn`.
 pub(super) const SMALL_ASYNC: &str = "msga";
 pub(super) const BULK: &str = "blob";

@@ -17,24 +17,29 @@ pub(crate) struct NameMap<V> {
     long: BTreeMap<PortName, V>,
 }
 
-/// The bytes of a name of up to 24 bytes, as big-endian numbers, filled up with zeros, which are in no name.
-type Key = [u64; 3];
+/// The bytes of a name of up to 24 bytes, as big-endian numbers, filled up with zeros, which are in no name. The last number
+/// stands first and is compared first: names that differ late differ there, and the order says nothing to anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u64, u64, u64);
 
 fn key(name: &PortName) -> Option<Key> {
     let name = name.as_str().as_bytes();
     let mut bytes = [0; 24];
     bytes.get_mut(..name.len())?.copy_from_slice(name);
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut key = [0; 3];
-    for (number, word) in key.iter_mut().zip(words) {
-        *number = u64::from_be_bytes(*word);
+    match bytes.as_chunks::<8>() {
+        ([first, second, third], []) => {
+            let [first, second, third] =
+                [first, second, third].map(|word| u64::from_be_bytes(*word));
+            Some(Key(third, second, first))
+        }
+        _ => None,
     }
-    Some(key)
 }
 
 fn name(key: &Key) -> PortName {
+    let Key(third, second, first) = key;
     let mut bytes = [0; 24];
-    for (word, number) in bytes.chunks_exact_mut(8).zip(key) {
+    for (word, number) in bytes.chunks_exact_mut(8).zip([first, second, third]) {
         word.copy_from_slice(&number.to_be_bytes());
     }
     let len = bytes.iter().position(|byte| *byte == 0);
@@ -76,6 +81,14 @@ impl<V> NameMap<V> {
         match key(name) {
             Some(key) => self.short.insert(key, value),
             None => self.long.insert(name.clone(), value),
+        }
+    }
+
+    /// What is there, made if there is nothing.
+    pub(crate) fn or_insert_with(&mut self, name: &PortName, make: impl FnOnce() -> V) -> &mut V {
+        match key(name) {
+            Some(key) => self.short.entry(key).or_insert_with(make),
+            None => self.long.entry(name.clone()).or_insert_with(make),
         }
     }
 
@@ -132,6 +145,7 @@ mod tests {
         Insert(PortName, u8),
         Remove(PortName),
         Change(PortName),
+        Fill(PortName, u8),
         Take,
     }
 
@@ -140,6 +154,7 @@ mod tests {
             8 => (some_name(), any::<u8>()).prop_map(|(name, value)| Op::Insert(name, value)),
             8 => some_name().prop_map(Op::Remove),
             2 => some_name().prop_map(Op::Change),
+            2 => (some_name(), any::<u8>()).prop_map(|(name, value)| Op::Fill(name, value)),
             1 => Just(Op::Take),
         ]
     }
@@ -164,6 +179,10 @@ mod tests {
                         if let (Some(a), Some(b)) = (a, b) {
                             (*a, *b) = (a.wrapping_add(1), b.wrapping_add(1));
                         }
+                    }
+                    Op::Fill(name, value) => {
+                        let filled = *map.or_insert_with(&name, || value);
+                        prop_assert_eq!(filled, *plain.entry(name).or_insert(value));
                     }
                     Op::Take => {
                         let all: BTreeMap<PortName, u8> = map.take().collect();

@@ -397,17 +397,22 @@ impl Lanes {
 
     /// The lane of that port, a new one where there is none.
     pub(crate) fn open(&mut self, port: &PortName) -> LaneIndex {
-        if let Some(index) = self.find(port) {
-            return index;
+        let last = self.last;
+        if self.get(last).is_some_and(|lane| lane.port == *port) {
+            return last;
         }
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            (self.slots.len() - 1) as LaneIndex
+        let Lanes {
+            slots, free, names, ..
+        } = self;
+        let index = *names.or_insert_with(port, || {
+            let lane = Some(Lane::new(port.clone()));
+            let index = free.pop().unwrap_or(slots.len() as LaneIndex);
+            match slots.get_mut(index as usize) {
+                Some(slot) => *slot = lane,
+                None => slots.push(lane),
+            }
+            index
         });
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            *slot = Some(Lane::new(port.clone()));
-        }
-        self.names.insert(port, index);
         self.last = index;
         index
     }

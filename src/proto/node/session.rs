@@ -40,9 +40,11 @@ mod deliver;
 mod direct;
 mod orders;
 mod permit;
+mod portion;
 mod ports;
 
 use direct::Direct;
+pub use portion::Portion;
 pub use ports::{Delivery, Ports, Reactions, SessionParams};
 
 /// See the module.
@@ -103,7 +105,7 @@ impl<P: Ports> Session<P> {
         }
     }
 
-    /// Takes the complete frames out of `data`, all or a portion ([`Reactions::woken_max`]). What is left is the beginning of
+    /// Takes the complete frames out of `data`, all or a portion ([`Portion::max`]). What is left is the beginning of
     /// the next one.
     ///
     /// # Errors
@@ -115,7 +117,7 @@ impl<P: Ports> Session<P> {
         ports: &P,
         out: &mut Reactions,
     ) -> Result<(), CloseReason> {
-        let enough = out.begin();
+        out.portion.begin();
         let came = !data.is_empty() | self.direct.take_came();
         let done = self.done;
         self.heard = self.heard.max(now.mono);
@@ -131,12 +133,8 @@ impl<P: Ports> Session<P> {
             if let Err(reason) = std::mem::replace(&mut begun, Ok(())) {
                 break Err(reason);
             }
-            let waiting = match &run {
-                Some(run) if cx.out.answers => run.payloads.len(),
-                _ => 0,
-            };
-            if cx.out.woken + waiting >= enough && (data.len() / 4..data.len()).contains(&at) {
-                cx.out.more = true;
+            let waiting = run.as_ref().map_or(0, |run| run.payloads.len());
+            if cx.out.portion.ends(waiting, at, data.len()) {
                 break Ok(());
             }
             let rest = data.get(at..).unwrap_or_default();
@@ -332,7 +330,7 @@ impl<P: Ports> Session<P> {
             Frame::Down { port, reason } => {
                 let port = port_name(port)?;
                 let reason = self.reason(reason)?;
-                cx.out.woken += 2;
+                cx.out.portion.fire();
                 cx.out.frames.push(PeerFrame::Down { port, reason });
             }
             Frame::Renew(_) if !self.params.renew => {

@@ -8,7 +8,7 @@ use rustls::{
         AlwaysResolvesClientRawPublicKeys, ResolvesClientCert, Resumption,
         danger::ServerCertVerifier,
     },
-    crypto::ring::default_provider,
+    crypto::{SupportedKxGroup, ring::default_provider},
     server::{
         AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage, ResolvesServerCert,
         danger::ClientCertVerifier,
@@ -17,7 +17,9 @@ use rustls::{
     version::TLS13,
 };
 
-use super::{Identity, NodeKey, raw_key::RawKeyVerifier, verify::CertificateVerifier};
+use super::{
+    Identity, NodeKey, ahead::Ahead, raw_key::RawKeyVerifier, verify::CertificateVerifier,
+};
 use crate::proto::handshake::Mode;
 
 /// What TLS clear text shows of a node.
@@ -71,7 +73,13 @@ impl Configs {
         (as_client, as_server): (Arc<dyn ResolvesClientCert>, Arc<dyn ResolvesServerCert>),
         own_key: [u8; 32],
     ) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(default_provider());
+        let mut provider = default_provider();
+        for group in &mut provider.kx_groups {
+            if group.name() == Ahead.name() {
+                *group = &Ahead;
+            }
+        }
+        let provider = Arc::new(provider);
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])?
             .dangerous()

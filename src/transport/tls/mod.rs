@@ -3,6 +3,7 @@
 //! One attempt speaks one mode, which its ALPN names; there is no fallback. A connection that is up proves only the
 //! possession of a key (and, in certificate mode, of a certificate of the CA); the mesh handshake inside proves the rest.
 
+mod ahead;
 pub mod ca;
 mod config;
 mod crl;
@@ -37,9 +38,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
-use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
+use tokio_rustls::{Accept, Connect, LazyConfigAcceptor, TlsConnector};
 
 use self::{
+    ahead::meanwhile,
     config::alpn,
     current::{Current, Held},
     leaf::{Leaf, sha256, time},
@@ -163,8 +165,11 @@ impl TlsTransport {
             addr: addr.clone(),
             text,
         };
-        let stream = match timeout(self.tls_timeout, handshake).await {
-            Ok(Ok(stream)) => stream,
+        let stream = match timeout(self.tls_timeout, tuned(handshake, Connect::get_ref)).await {
+            Ok(Ok((stream, tuned))) => {
+                tuned.or_tune(stream.get_ref().0);
+                stream
+            }
             Ok(Err(e)) => return Err(tls(explain::handshake(&e, true, Some(now.dial_mode)))),
             Err(_) => {
                 return Err(ConnectError::Timeout {
@@ -307,8 +312,7 @@ impl Current {
             addr: addr.clone(),
             text,
         };
-        tcp::tune(&tcp);
-        let start = LazyConfigAcceptor::new(Acceptor::default(), tcp)
+        let start = meanwhile(LazyConfigAcceptor::new(Acceptor::default(), tcp), |_| {})
             .await
             .map_err(|e| tls(explain::handshake(&e, false, None)))?;
         let offered = offered(&start);
@@ -335,12 +339,13 @@ impl Current {
                 }));
             }
         };
-        let stream = start
-            .into_stream_with(Arc::clone(&configs.server), |c| {
-                c.set_buffer_limit(Some(WRITE_BUFFER_BYTES));
-            })
+        let handshake = start.into_stream_with(Arc::clone(&configs.server), |c| {
+            c.set_buffer_limit(Some(WRITE_BUFFER_BYTES));
+        });
+        let (stream, tuned) = tuned(handshake, Accept::get_ref)
             .await
             .map_err(|e| tls(explain::handshake(&e, false, Some(mode))))?;
+        tuned.or_tune(stream.get_ref().0);
         let (_, session) = stream.get_ref();
         let mut exporter = [0; 32];
         session
@@ -354,6 +359,37 @@ impl Current {
             configs.own_key,
             self.generation,
         ))
+    }
+}
+
+/// Runs a handshake; its socket is set up while the peer is at work.
+async fn tuned<H, S>(
+    handshake: H,
+    socket: impl Fn(&H) -> Option<&TcpStream>,
+) -> io::Result<(S, Tuned)>
+where
+    H: Future<Output = io::Result<S>> + Unpin,
+{
+    let mut tuned = Tuned(false);
+    let stream = meanwhile(handshake, |handshake| {
+        if let Some(tcp) = socket(handshake) {
+            tcp::tune(tcp);
+            tuned.0 = true;
+        }
+    });
+    let stream = stream.await?;
+    Ok((stream, tuned))
+}
+
+/// Whether the socket was set up.
+struct Tuned(bool);
+
+impl Tuned {
+    /// The handshake did not wait once.
+    fn or_tune(self, tcp: &TcpStream) {
+        if !self.0 {
+            tcp::tune(tcp);
+        }
     }
 }
 

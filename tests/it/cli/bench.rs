@@ -57,7 +57,7 @@ pub(crate) const ROWS: &[(&str, &[&str], usize)] = &[
 ];
 
 /// Runs it in a directory of its own, with the shortest rounds.
-fn bench(dir: &Path, args: &[&str]) -> Ended {
+pub(crate) fn bench(dir: &Path, args: &[&str]) -> Ended {
     let mut command = portmesh(dir);
     command.env("TMPDIR", dir).args(["--json", "bench"]);
     command.args(["--rounds", "1", "--time", "0.05"]).args(args);

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 
 use super::super::{
     super::exit::{Exit, OrExit, Outcome},
@@ -53,6 +53,9 @@ pub(in super::super) async fn run(stage: &Stage, format: &'static str) -> Outcom
     Ok(())
 }
 
+/// Nodes that were started have come to rest by then.
+const SETTLE_TIME: Duration = Duration::from_millis(20);
+
 type Cpu = Vec<(&'static str, f64)>;
 
 /// Nodes that have started and know where the other one is call it, each once: how many, how long all of them took, and
@@ -62,6 +65,8 @@ async fn batch(pair: &Pair, at_once: usize) -> Outcome<(usize, Duration, Cpu)> {
     for n in 0..OTHERS {
         nodes.push(pair.dialler.node(&other_id(n)).await?);
     }
+    // what starting them has left to be done is not for the links
+    sleep(SETTLE_TIME).await;
     let mut all = JoinSet::new();
     let load = pair.load();
     let began = Instant::now();

@@ -148,8 +148,8 @@ impl<P: Ports> Session<P> {
             Target::Port(port) => {
                 let messages = batch.len();
                 let delivery = cx.ports.deliver(&port, self.params.link, &mut batch);
-                cx.out
-                    .hand(messages - batch.len(), cx.ports.is_reply(&port));
+                let handed = messages - batch.len();
+                cx.out.portion.hand(handed, cx.ports.is_reply(&port));
                 match delivery {
                     Delivery::Done => {}
                     Delivery::Dead => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Portion;
 use crate::proto::{
     codec::Format,
     id::{Incarnation, NodeId, PortName},
@@ -107,39 +108,6 @@ pub struct Reactions {
     pub refused: Vec<Denial>,
     /// How often something was refused to it.
     pub denied: u64,
-    /// What is about to be answered: two for each reply to a call and each monitor that fires, whose task goes on; one for each
-    /// other message where [`Self::answers`].
-    pub woken: usize,
-    /// After so many of them the rest of what came is left for the next call, where more than a quarter of it was taken.
-    /// 0: all of it is taken.
-    pub woken_max: usize,
-    /// What comes is answered with messages, as it seems.
-    pub answers: bool,
-    /// Messages that were handed on.
-    pub handed: u64,
-    /// A portion was taken, and complete frames may be left.
-    pub more: bool,
-}
-
-impl Reactions {
-    /// What was read begins to be taken. Says how many woken are enough.
-    pub(super) fn begin(&mut self) -> usize {
-        self.more = false;
-        self.woken = 0;
-        self.handed = 0;
-        match self.woken_max {
-            0 => usize::MAX,
-            max => max,
-        }
-    }
-
-    /// So many messages were handed to a port.
-    pub(super) fn hand(&mut self, messages: usize, is_reply: bool) {
-        self.handed += messages as u64;
-        if is_reply {
-            self.woken += 2 * messages;
-        } else if self.answers {
-            self.woken += messages;
-        }
-    }
+    /// How much of what came was handed on.
+    pub portion: Portion,
 }

@@ -110,8 +110,8 @@ fn messages_are_handed_on_in_portions_where_what_comes_is_answered() {
     for (answers, expected) in [(false, &[100][..]), (true, &[32, 32, 32, 4])] {
         let mut inbound = Inbound::new(&Limits::default());
         inbound.ports.open("p", 1000);
-        inbound.out.woken_max = 32;
-        inbound.out.answers = answers;
+        inbound.out.portion.max = 32;
+        inbound.out.portion.answers = answers;
         let mut data = BytesMut::from(&*bytes);
         let mut portions = Vec::new();
         loop {
@@ -119,8 +119,8 @@ fn messages_are_handed_on_in_portions_where_what_comes_is_answered() {
             session
                 .handle_bytes(&mut data, at(0), ports, &mut inbound.out)
                 .unwrap();
-            portions.push(inbound.out.handed);
-            if !inbound.out.more {
+            portions.push(inbound.out.portion.handed());
+            if !inbound.out.portion.is_more() {
                 break;
             }
         }
@@ -151,10 +151,11 @@ fn a_portion_ends_after_some_have_been_woken_and_the_rest_follows_in_order() {
     session
         .handle_bytes(&mut data, at(0), ports, &mut whole.out)
         .unwrap();
-    assert!(!whole.out.more && whole.out.woken == 200 && data.len() == 2);
+    assert!(!whole.out.portion.is_more() && data.len() == 2);
+    assert_eq!(whole.out.portion.take_woken(), 100);
 
     let mut some = Inbound::new(&limits);
-    some.out.woken_max = 32;
+    some.out.portion.max = 16;
     let mut data = BytesMut::from(&*bytes);
     let mut portions = Vec::new();
     loop {
@@ -162,15 +163,15 @@ fn a_portion_ends_after_some_have_been_woken_and_the_rest_follows_in_order() {
         session
             .handle_bytes(&mut data, at(0), ports, &mut some.out)
             .unwrap();
-        portions.push(some.out.woken);
-        if !some.out.more {
+        portions.push(some.out.portion.take_woken());
+        if !some.out.portion.is_more() {
             break;
         }
     }
     // a quarter of what is there, but never less than sixteen
     let (first, last) = (portions.first().unwrap(), portions.last().unwrap());
-    assert!((50..60).contains(first) && *last <= 32, "{portions:?}");
-    assert_eq!(portions.iter().sum::<usize>(), 200);
+    assert!((25..30).contains(first) && *last <= 16, "{portions:?}");
+    assert_eq!(portions.iter().sum::<usize>(), 100);
     assert_eq!(data.len(), 2);
     assert_eq!(some.out.frames, whole.out.frames);
     assert_eq!(some.out.replies, whole.out.replies);
