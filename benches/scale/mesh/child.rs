@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portmesh::{Monitor, Node, NodeBuilder, PortId, transport::memory::MemoryNetwork};
+use portmesh::{Node, NodeBuilder, PortId, transport::memory::MemoryNetwork};
 use tokio::sync::mpsc;
 
 use super::{
@@ -20,11 +20,13 @@ use super::{
     process::{PART, Way},
 };
 
+/// Why a node was lost is said so many times.
+const LOSSES_SAID: u64 = 10;
+
 /// Its nodes that are there, and those that are still to start.
 struct Part {
     builders: VecDeque<(usize, NodeBuilder)>,
     nodes: Vec<Node>,
-    monitors: Vec<Monitor>,
     lost: Arc<AtomicU64>,
 }
 
@@ -77,6 +79,18 @@ fn answer(text: &str) -> Res {
     Ok(std::io::stdout().flush()?)
 }
 
+/// Monitors another node for ever, as a program does that works with it. On a machine that is busy a dial may come to
+/// nothing in its time: the monitor fires, and the next one dials again.
+async fn watch(node: Node, port: PortId, lost: Arc<AtomicU64>) {
+    loop {
+        let reason = node.monitor(&port).death().await;
+        if lost.fetch_add(1, Ordering::Relaxed) < LOSSES_SAID {
+            eprintln!("{} lost {port}: {reason}", node.id());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 impl Part {
     fn new(way: Way, dir: &Path, [nodes, part, parts]: [usize; 3]) -> Res<Part> {
         let network = MemoryNetwork::new();
@@ -95,7 +109,6 @@ impl Part {
         Ok(Part {
             builders,
             nodes: Vec::new(),
-            monitors: Vec::new(),
             lost: Arc::default(),
         })
     }
@@ -107,14 +120,9 @@ impl Part {
         }
         let node = builder.start().await?;
         let addr = node.listen_addrs().first().cloned();
-        // as a program does that works with all of them
         for other in 0..n {
             let port = PortId::of_node(name(other).parse()?);
-            let lost = self.lost.clone();
-            let monitor = node.monitor(&port).call(move |_| {
-                lost.fetch_add(1, Ordering::Relaxed);
-            });
-            self.monitors.push(monitor);
+            tokio::spawn(watch(node.clone(), port, self.lost.clone()));
         }
         self.nodes.push(node);
         Ok(addr.ok_or("it does not listen")?)
