@@ -36,6 +36,15 @@ pub(crate) struct Process {
     stdin: Option<ChildStdin>,
 }
 
+/// Sends the signal, and the opposite one when its standard input ends: however this process ends, the other one goes on, and
+/// ends with it.
+const SUSPEND: &str = "kill -STOP \"$0\" && echo suspended && read -r _; kill -CONT \"$0\"";
+
+/// A process stands still as long as there is this.
+pub(crate) struct Suspended {
+    _until: Option<ChildStdin>,
+}
+
 fn spawn(args: &[String]) -> Outcome<Child> {
     let program = std::env::current_exe().or_exit_in(Exit::Failed, "finding this program")?;
     Command::new(program)
@@ -97,6 +106,29 @@ impl Process {
         self.child
             .start_kill()
             .or_exit_in(Exit::Failed, "killing a process")
+    }
+
+    /// SIGSTOP: it stands still, and its connections stay, until what comes back is dropped, or this process ends.
+    pub(crate) async fn suspend(&self) -> Outcome<Suspended> {
+        let mut child = Command::new("sh")
+            .args(["-c", SUSPEND, &self.pid.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .or_exit_in(Exit::Failed, "starting `sh` to suspend a process")?;
+        let stdin = child.stdin.take();
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            let told = BufReader::new(stdout).read_line(&mut line).await;
+            told.or_exit_in(Exit::Failed, "suspending a process")?;
+        }
+        match line.trim_end() {
+            "suspended" => Ok(Suspended { _until: stdin }),
+            _ => Err(Failure::new(
+                Exit::Failed,
+                "a process was not suspended: `kill -STOP` failed",
+            )),
+        }
     }
 
     /// Waits for the end of a killed process, and says whether it was the kill that ended it.

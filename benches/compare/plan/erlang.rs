@@ -1,8 +1,9 @@
 //! Erlang's distribution over TLS.
 
 use super::{
-    Aim, BULK_1M, BULK_64K, Bout, CONNECT, FIRE, FLIGHT, KILL_1, KILL_10K, RTT, SET, SETS, SMALL,
-    SMALL_8X8, SPAWN_1, SPAWN_64, UNDER_1M, UNDER_64K, WINDOW, figure, line, pair,
+    Aim, BULK_1M, BULK_64K, Bout, CONNECT, FIRE, FLIGHT, HUNG, HUNG_BUSY, KILL_1, KILL_10K, RTT,
+    SET, SETS, SMALL, SMALL_8X8, SPAWN_1, SPAWN_64, UNDER_1M, UNDER_64K, WINDOW, figure, line,
+    pair,
 };
 
 pub(super) const BOUTS: &[Bout] = &[
@@ -171,6 +172,34 @@ pub(super) const BOUTS: &[Bout] = &[
                     &[("monitors", "10000")],
                     "last_DOWN_p50_ms",
                     1000.0,
+                ),
+                Aim::None,
+            ),
+        ],
+    },
+    Bout {
+        kind: "erlang",
+        // with the time that it has by default, and under traffic with the shorter one that was measured
+        args: &["hung"],
+        once: true,
+        pairs: &[
+            pair(
+                HUNG,
+                line(
+                    "hung",
+                    &[("net_ticktime", "60"), ("sender", "no")],
+                    "nodedown_s",
+                    1e6,
+                ),
+                Aim::None,
+            ),
+            pair(
+                HUNG_BUSY,
+                line(
+                    "hung",
+                    &[("net_ticktime", "8"), ("sender", "yes")],
+                    "nodedown_s",
+                    1e6,
                 ),
                 Aim::None,
             ),

@@ -68,7 +68,7 @@ pub(crate) struct Args {
 
 const AFTER_HELP: &str = "\
 Examples:
-  portmesh bench                          all rows, about two minutes
+  portmesh bench                          all rows, two to three minutes
   portmesh bench small rtt --format cbor  two of them
   portmesh --json bench small             one JSON object a line, for programs";
 

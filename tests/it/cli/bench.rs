@@ -42,6 +42,7 @@ pub(crate) const ROWS: &[(&str, &[&str], usize)] = &[
         &["node_kill_1_monitors", "node_kill_10000_monitors"],
         1,
     ),
+    ("hung", &["hung_peer", "hung_peer_under_traffic"], 1),
     ("connect", &["connect"], 1),
     ("db", &["set_visible", "sets_10000_visible"], 2),
     (
@@ -220,14 +221,30 @@ mod signals {
         }
     }
 
-    fn endless(dir: &Path) -> Running {
+    fn started(dir: &Path, args: &[&str]) -> Running {
         let mut command = portmesh(dir);
-        command
-            .env("TMPDIR", dir)
-            .args(["bench", "bulk", "--time", "600"]);
+        command.env("TMPDIR", dir).arg("bench").args(args);
         let running = Running::start(&mut command);
         until_processes(dir, 1);
         running
+    }
+
+    fn endless(dir: &Path) -> Running {
+        started(dir, &["bulk", "--time", "600"])
+    }
+
+    /// Whether a process that names this directory stands still.
+    fn is_one_suspended(dir: &Path) -> bool {
+        let dir = dir.to_str().unwrap();
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut named = processes.filter(|process| {
+            let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(dir)
+        });
+        named.any(|process| {
+            let status = std::fs::read_to_string(process.path().join("status"));
+            status.unwrap_or_default().contains("State:\tT")
+        })
     }
 
     #[test]
@@ -248,5 +265,20 @@ mod signals {
         let mut running = endless(dir.path());
         assert_eq!(running.signal("KILL"), None);
         until_processes(dir.path(), 0);
+    }
+
+    #[test]
+    fn a_process_that_was_suspended_ends_with_the_benchmark_however_that_ends() {
+        for signal in ["INT", "KILL"] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut running = started(dir.path(), &["hung"]);
+            let began = Instant::now();
+            while !is_one_suspended(dir.path()) {
+                assert!(began.elapsed() < Duration::from_secs(30));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            running.signal(signal);
+            until_processes(dir.path(), 0);
+        }
     }
 }

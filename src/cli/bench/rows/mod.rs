@@ -6,6 +6,7 @@ mod connect;
 mod db;
 mod deaths;
 mod handshake;
+mod hung;
 mod small;
 mod spawn;
 mod trips;
@@ -30,6 +31,7 @@ pub(super) enum Row {
     Spawn,
     Monitor,
     Nodekill,
+    Hung,
     Connect,
     Db,
     Handshake,
@@ -69,6 +71,9 @@ impl Row {
             Row::Nodekill => {
                 "from SIGKILL of the other process until the last of 1 and of 10,000 monitors here has fired"
             }
+            Row::Hung => {
+                "from SIGSTOP of the other process until a monitor here fires, on a link that is quiet and on one with traffic: twenty seconds, as the link timeout has it"
+            }
             Row::Connect => "from dialling a node to its first answer to a call",
             Row::Db => {
                 "from a set until a watcher on another node sees it, through one global node; and 10,000 sets until all are seen"
@@ -82,7 +87,7 @@ impl Row {
     /// In how many formats it is worth measuring.
     pub(super) fn formats(self) -> usize {
         match self {
-            Row::Idle | Row::Nodekill | Row::Connect | Row::Handshake => 1,
+            Row::Idle | Row::Nodekill | Row::Hung | Row::Connect | Row::Handshake => 1,
             _ => 2,
         }
     }
@@ -110,6 +115,7 @@ impl Row {
             Row::Spawn => spawn::run(stage, format).await,
             Row::Monitor => deaths::run(stage, format).await,
             Row::Nodekill => deaths::run_node_kill(stage, format).await,
+            Row::Hung => hung::run(stage, format).await,
             Row::Connect => connect::run(stage, format).await,
             Row::Db => db::run(stage, format).await,
             Row::Handshake => handshake::run(stage, format).await,
