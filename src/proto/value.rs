@@ -11,7 +11,7 @@ mod serde;
 pub(crate) mod text;
 
 pub use blob::Blob;
-pub(crate) use de::{Key, too_many};
+pub(crate) use de::{Content, Key, too_many};
 pub use error::{DecodeError, EncodeError};
 pub use int::{Int, IntOutOfRange};
 

@@ -232,26 +232,27 @@ struct Variant<'de> {
 
 impl<'de> EnumAccess<'de> for Variant<'de> {
     type Error = DecodeError;
-    type Variant = Content<'de>;
+    type Variant = Content<&'de Value>;
     fn variant_seed<V: DeserializeSeed<'de>>(
         self,
         seed: V,
-    ) -> Result<(V::Value, Content<'de>), DecodeError> {
+    ) -> Result<(V::Value, Self::Variant), DecodeError> {
         let variant = seed.deserialize(Key(self.name))?;
         Ok((variant, Content(self.content)))
     }
 }
 
-struct Content<'de>(Option<&'de Value>);
+/// Where the content of a variant is read, of one that has any; in whichever format.
+pub(crate) struct Content<D>(pub(crate) Option<D>);
 
-impl<'de> Content<'de> {
-    fn some(self) -> Result<&'de Value, DecodeError> {
+impl<D> Content<D> {
+    fn there(self) -> Result<D, DecodeError> {
         self.0
             .ok_or_else(|| DecodeError::new("a variant without its content"))
     }
 }
 
-impl<'de> VariantAccess<'de> for Content<'de> {
+impl<'de, D: Deserializer<'de, Error = DecodeError>> VariantAccess<'de> for Content<D> {
     type Error = DecodeError;
     fn unit_variant(self) -> Result<(), DecodeError> {
         match self.0 {
@@ -265,20 +266,20 @@ impl<'de> VariantAccess<'de> for Content<'de> {
         self,
         seed: T,
     ) -> Result<T::Value, DecodeError> {
-        seed.deserialize(self.some()?)
+        seed.deserialize(self.there()?)
     }
     fn tuple_variant<V: Visitor<'de>>(
         self,
         len: usize,
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        self.some()?.deserialize_tuple(len, visitor)
+        self.there()?.deserialize_tuple(len, visitor)
     }
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        self.some()?.deserialize_struct("", fields, visitor)
+        self.there()?.deserialize_struct("", fields, visitor)
     }
 }

@@ -4,10 +4,7 @@
 use bytes::Bytes;
 use serde::{
     Deserializer,
-    de::{
-        DeserializeSeed, EnumAccess, Error as _, MapAccess, SeqAccess, Unexpected, VariantAccess,
-        Visitor,
-    },
+    de::{DeserializeSeed, EnumAccess, Error as _, MapAccess, SeqAccess, Unexpected, Visitor},
     forward_to_deserialize_any,
 };
 
@@ -19,7 +16,7 @@ use super::{
 use crate::proto::{
     limits::Limits,
     value::{
-        DecodeError, Key,
+        Content, DecodeError, Key,
         blob::{BLOB, HANDED_BYTES_MIN, hand},
         too_many,
     },
@@ -421,57 +418,15 @@ struct Variant<'a, 'de> {
     content: bool,
 }
 
-impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
+impl<'a, 'de> EnumAccess<'de> for Variant<'a, 'de> {
     type Error = DecodeError;
-    type Variant = Self;
+    type Variant = Content<&'a mut Reader<'de>>;
     fn variant_seed<V: DeserializeSeed<'de>>(
         self,
         seed: V,
-    ) -> Result<(V::Value, Self), DecodeError> {
+    ) -> Result<(V::Value, Self::Variant), DecodeError> {
         let name = self.reader.key()?;
-        Ok((seed.deserialize(Key(name))?, self))
-    }
-}
-
-impl<'a, 'de> Variant<'a, 'de> {
-    fn content(self) -> Result<&'a mut Reader<'de>, DecodeError> {
-        if self.content {
-            Ok(self.reader)
-        } else {
-            Err(DecodeError::new("a variant without its content"))
-        }
-    }
-}
-
-impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
-    type Error = DecodeError;
-    fn unit_variant(self) -> Result<(), DecodeError> {
-        if self.content {
-            Err(DecodeError::new(
-                "content for a variant that is its name alone",
-            ))
-        } else {
-            Ok(())
-        }
-    }
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<T::Value, DecodeError> {
-        seed.deserialize(self.content()?)
-    }
-    fn tuple_variant<V: Visitor<'de>>(
-        self,
-        len: usize,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.content()?.deserialize_tuple(len, visitor)
-    }
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.content()?.deserialize_struct("", fields, visitor)
+        let content = Content(self.content.then_some(self.reader));
+        Ok((seed.deserialize(Key(name))?, content))
     }
 }

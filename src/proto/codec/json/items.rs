@@ -1,11 +1,9 @@
 //! What stands in a list, a map or a variant of JSON, one after the other.
 
-use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, EnumAccess, MapAccess, SeqAccess};
 
 use super::read::Reader;
-use crate::proto::value::{DecodeError, Key};
+use crate::proto::value::{Content, DecodeError, Key};
 
 /// What is left of a list or a map.
 pub(super) struct Items<'a, 'de> {
@@ -92,61 +90,19 @@ pub(super) struct Variant<'a, 'de> {
     pub(super) content: bool,
 }
 
-impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
+impl<'a, 'de> EnumAccess<'de> for Variant<'a, 'de> {
     type Error = DecodeError;
-    type Variant = Self;
+    type Variant = Content<&'a mut Reader<'de>>;
     fn variant_seed<V: DeserializeSeed<'de>>(
         self,
         seed: V,
-    ) -> Result<(V::Value, Self), DecodeError> {
+    ) -> Result<(V::Value, Self::Variant), DecodeError> {
         let name = match self.key {
             Some(key) => key,
             None if self.content => self.reader.key()?,
             None => self.reader.text()?,
         };
-        Ok((seed.deserialize(Key(name))?, self))
-    }
-}
-
-impl<'a, 'de> Variant<'a, 'de> {
-    fn content(self) -> Result<&'a mut Reader<'de>, DecodeError> {
-        if self.content {
-            Ok(self.reader)
-        } else {
-            Err(DecodeError::new("a variant without its content"))
-        }
-    }
-}
-
-impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
-    type Error = DecodeError;
-    fn unit_variant(self) -> Result<(), DecodeError> {
-        if self.content {
-            Err(DecodeError::new(
-                "content for a variant that is its name alone",
-            ))
-        } else {
-            Ok(())
-        }
-    }
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<T::Value, DecodeError> {
-        seed.deserialize(self.content()?)
-    }
-    fn tuple_variant<V: Visitor<'de>>(
-        self,
-        len: usize,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.content()?.deserialize_tuple(len, visitor)
-    }
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.content()?.deserialize_struct("", fields, visitor)
+        let content = Content(self.content.then_some(self.reader));
+        Ok((seed.deserialize(Key(name))?, content))
     }
 }
