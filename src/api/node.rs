@@ -37,6 +37,7 @@ use crate::{
         port::PortCell,
         registry::Registry,
         reply::ReplyCell,
+        turns::sends,
     },
 };
 
@@ -197,7 +198,7 @@ impl Node {
         }
     }
 
-    /// Likewise, and waits for room where there is none (P3). Dropping the future takes the message back.
+    /// Likewise, and waits for room (P3); now and then it lets other tasks run. Dropping the future takes the message back.
     ///
     /// # Errors
     /// See [`SendError`], without [`SendError::Full`].
@@ -207,6 +208,7 @@ impl Node {
         to: &PortId,
         message: impl IntoMessage + Send,
     ) -> Result<(), SendError> {
+        sends().await;
         let message = match self.send(to, message) {
             Err(SendError::Full(message)) => message,
             done => return done,

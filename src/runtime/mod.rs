@@ -46,7 +46,7 @@ mod seeds;
 mod shared;
 mod stream;
 pub mod transport;
-mod turns;
+pub(crate) mod turns;
 mod writer;
 
 /// What a firing monitor does.

@@ -1,11 +1,20 @@
-//! Whose turn it is: a link lets the tasks go first whose messages then travel together.
+//! Whose turn it is: a link lets the tasks go first whose messages then travel together, and a task that sends without end lets
+//! all others run.
 
-use std::{future::poll_fn, task::Poll};
+use std::{cell::Cell, future::poll_fn, task::Poll};
+
+use tokio::task::yield_now;
 
 use super::cells::PeerCell;
 
 /// How often other tasks go first while they send more.
 const PAUSES_MAX: usize = 4;
+/// So many messages are sent on a thread by tasks that do not wait, before others have their turn.
+const SENDS_MAX: u32 = 1024;
+
+thread_local! {
+    static SENDS: Cell<u32> = const { Cell::new(0) };
+}
 
 /// Whether messages go both ways, as the last few batches show.
 #[derive(Debug, Default)]
@@ -42,6 +51,16 @@ pub(super) async fn pause() {
     .await;
 }
 
+/// A task that would wait for room is about to send one more message. As long as there is room it would keep its thread, and what
+/// it sends would stay where it is: the link's own task may be one that does not run meanwhile.
+pub(crate) async fn sends() {
+    let sends = SENDS.get() + 1;
+    SENDS.set(sends % SENDS_MAX);
+    if sends == SENDS_MAX {
+        yield_now().await;
+    }
+}
+
 /// Lets other tasks run as long as they send more, a few times at most.
 pub(super) async fn settle(cell: &PeerCell) {
     let mut seen = cell.commands();
@@ -57,6 +76,17 @@ pub(super) async fn settle(cell: &PeerCell) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_sends_without_end_lets_others_run() {
+        SENDS.set(0);
+        let other = tokio::spawn(async {});
+        for _ in 0..SENDS_MAX {
+            assert!(!other.is_finished(), "there is one thread");
+            sends().await;
+        }
+        assert!(other.is_finished());
+    }
 
     #[test]
     fn a_conversation_is_told_from_a_flood() {
