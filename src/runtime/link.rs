@@ -43,7 +43,7 @@ use crate::proto::{
 const FLOOD_BYTES: usize = 64 << 10;
 /// So many calls and monitors end before the writer has its turn, or messages are handed on that are answered: what follows of
 /// them is on its way while the rest is handed on, so that both sides of a conversation work at the same time, and not by turns.
-/// A write costs as much as a dozen calls: fewer in one cost more than what both sides gain.
+/// Chosen by measuring with 64 under way, where portions of 32 and more are much slower (manual, performance).
 const PORTION_MAX: usize = 22;
 
 /// Runs the link until it ends. The session has ended when this returns.
